@@ -110,6 +110,14 @@ impl Unit {
         Ok(number_of(smallest as f64 / self.factor() as f64))
     }
 
+    /// Reads a time, such as `1.5s` or `200 ms`, as milliseconds.
+    ///
+    /// # Errors
+    /// Another form, a fraction of a millisecond, or more than fits.
+    pub fn milliseconds(text: &str) -> Result<u64, UnitError> {
+        u64::try_from(Self::Seconds.smallest(text)?).map_err(|_| UnitError::Form(Self::Seconds))
+    }
+
     /// How many of the smallest units a text means.
     fn smallest(self, text: &str) -> Result<u128, UnitError> {
         let form = || UnitError::Form(self);
@@ -227,6 +235,19 @@ mod tests {
             ("1w 1d", 691_200),
         ] {
             check(Unit::Seconds, text, true, &Ok(json!(seconds)));
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_shorter_than_its_unit() {
+        for (text, expected) in [
+            ("1.5s", Ok(1_500)),
+            ("200 ms", Ok(200)),
+            ("1min 1ms", Ok(60_001)),
+            ("0.5ms", Err(UnitError::Inexact(Unit::Seconds))),
+            ("1MB", Err(UnitError::Form(Unit::Seconds))),
+        ] {
+            assert_eq!(Unit::milliseconds(text), expected, "{text}");
         }
     }
 

@@ -67,12 +67,15 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
     capture.keys.as_deref().map(Keys::open).transpose()?;
     let session = Session::new(endpoint)?;
     match session.run(async |client| record(client, capture, verbose).await) {
-        Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() && private::is_allowed() => {
+        Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() => {
             if let Some(place) = capture.port() {
                 return Err(PrivateError::NoCubes { place: escape(place) }.into());
             }
-            let daemon = PrivateDaemon::start()?;
-            let session = Session::new(daemon.endpoint())?;
+            if !private::is_allowed() {
+                return Err(PrivateError::NotRoot.into());
+            }
+            let daemon = PrivateDaemon::start(&capture.container_sockets)?;
+            let session = Session::with_private(daemon.endpoint())?;
             let recorded = session.run(async |client| record(client, capture, verbose).await);
             daemon.end();
             recorded
@@ -118,7 +121,9 @@ async fn record(client: &Client, capture: &Capture, verbose: bool) -> Result<(),
             Err(failure)
         }
     };
-    if !capture.quiet && !matches!(end, Ok(End::ReaderGone)) {
+    // A file without packets was removed.
+    let is_nothing = matches!(end, Err(Failure::RawIp { .. })) && flow.output.packets() == 0;
+    if !capture.quiet && !is_nothing && !matches!(end, Ok(End::ReaderGone)) {
         say(&flow.output.summary());
     }
     match end? {
@@ -147,7 +152,10 @@ async fn request(
         return Ok(response);
     }
     let answer = client.answer(response).await?;
-    let refusal = Refusal::new(&answer, Asked::Verb);
+    if Refusal::lacks(&answer, Capture::SERVICE) {
+        return Err(Failure::NoPlugin);
+    }
+    let refusal = Refusal::new(&answer, Asked::Capture);
     Err(if verbose { refusal.with_log(&answer) } else { refusal }.into())
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Client {
     tls: Option<Tls>,
     authorization: Option<HeaderValue>,
     debug: bool,
+    /// Whether the daemon was started for one capture.
+    is_private: bool,
 }
 
 /// What is shown of a request's body where requests are shown.
@@ -73,7 +75,12 @@ pub(crate) struct Answer {
 impl Client {
     /// `authorization` is the whole value of the header; with `debug`, requests and answers are shown on stderr.
     pub(crate) fn new(address: Address, tls: Option<Tls>, authorization: Option<HeaderValue>, debug: bool) -> Self {
-        Self { address, tls, authorization, debug }
+        Self { address, tls, authorization, debug, is_private: false }
+    }
+
+    /// The client of a daemon that was started for one capture: it is not named to the user, who has not started it.
+    pub(crate) fn of_private_daemon(self) -> Self {
+        Self { is_private: true, ..self }
     }
 
     /// Sends a request, following redirects within the same daemon.
@@ -283,11 +290,14 @@ impl Client {
         }
         let seconds = ANSWER_TIMEOUT.as_secs();
         // There is nowhere to report that stderr is closed.
-        let _ = writeln!(
-            io::stderr(),
-            "polycubectl: the daemon at {} has not answered yet: waiting for up to {seconds} s",
-            self.address
-        );
+        let _ = match self.is_private {
+            true => writeln!(io::stderr(), "polycubectl: loading the programs, for up to {seconds} s"),
+            false => writeln!(
+                io::stderr(),
+                "polycubectl: the daemon at {} has not answered yet: waiting for up to {seconds} s",
+                self.address
+            ),
+        };
         timeout(ANSWER_TIMEOUT.saturating_sub(NOTICE_AFTER), answer).await.map_err(|_| self.silent())
     }
 }

@@ -28,9 +28,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) fn run() -> Result<(), Failure> {
     if let Some(words) = complete::asked() {
         return print(&complete::lines(&words, |partial| {
-            let request = partial.question.request()?;
+            let request = partial.request()?;
             let answer = Session::new(partial.endpoint.clone()).ok()?.ask_briefly(&request)?;
-            serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())
+            complete::help(&answer.body).filter(|_| answer.status.is_success())
         }));
     }
     let args: Vec<OsString> = env::args_os().skip(1).collect();

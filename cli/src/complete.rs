@@ -5,11 +5,21 @@ use std::collections::HashSet;
 use std::env;
 
 use polycube_api::{Help, Keyword, KeywordKind};
+use serde_json::Value;
 
 use crate::grammar::{
     CAPTURES_WORDS, CONFIG_WORDS, FORMAT_FLAG, FORMATS, PAGES, PLUGIN_WORDS, Partial, Shell, Topic, about,
 };
 use crate::help::has_packets;
+
+/// Places that stand for netdevs, or what they begin with.
+const PLACES: [(&str, &str); 5] = [
+    ("any", "all netdevs"),
+    ("netns:", "the netdevs of a network namespace"),
+    ("pid:", "the netdevs of a process"),
+    ("container:", "the netdevs of a container"),
+    ("pod:", "the netdevs of a pod"),
+];
 
 /// What a shell runs when it starts.
 pub(crate) fn script(shell: Shell) -> &'static str {
@@ -50,6 +60,17 @@ pub(crate) fn lines(words: &[String], ask: impl FnOnce(&Partial) -> Option<Help>
         None => following(&partial, ask(&partial).as_ref()),
     };
     matching(current, &candidates)
+}
+
+/// What an answer says can follow; the names of a list's entries, if it is one.
+pub(crate) fn help(body: &[u8]) -> Option<Help> {
+    let entries = match serde_json::from_slice(body).ok()? {
+        Value::Array(entries) => entries,
+        help => return serde_json::from_value(help).ok(),
+    };
+    let values = entries.iter().filter_map(|entry| entry["name"].as_str()).map(str::to_owned).collect();
+    let names = Keyword { values, ..Keyword::new("name", KeywordKind::Key, "") };
+    Some(Help { params: vec![names], ..Help::default() })
 }
 
 /// The lines of those that begin with `current`.
@@ -102,6 +123,7 @@ fn following(partial: &Partial, answer: Option<&Help>) -> Vec<Candidate> {
         }
         (Topic::Captures, [_], None) => return CAPTURES_WORDS.map(Candidate::new).into(),
         (Topic::Plugin, [_], None) => return PLUGIN_WORDS.map(Candidate::new).into(),
+        _ if partial.takes_place => PLACES.map(Candidate::new).into(),
         (_, [], None) => Topic::words().map(Candidate::new).collect(),
         _ => Vec::new(),
     };

@@ -21,7 +21,7 @@ use crate::wireshark::InstallError;
 /// Why a command did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("polycubectl: {0}\n{hint}", hint = .0.hint())]
+    #[error("polycubectl: {0}{hint}", hint = .0.hint().map_or_else(String::new, |hint| format!("\n{hint}")))]
     Usage(#[from] Mistake),
     #[error("polycubectl: {0}")]
     Address(#[from] AddressError),
@@ -62,6 +62,11 @@ pub(crate) enum Failure {
     Cut,
     #[error("polycubectl: the daemon's report of the file cannot be read")]
     Reports(#[source] serde_json::Error),
+    #[error(
+        "polycubectl: the daemon cannot capture: libpcn_packetcapture.so is missing beside polycubed, and in the other \
+         directories of plugins"
+    )]
+    NoPlugin,
     #[error("polycubectl: the daemon has ended the capture")]
     CaptureEnded,
     #[error("polycubectl: {0}")]
@@ -75,7 +80,8 @@ pub(crate) enum Failure {
     #[error("polycubectl: {}", file_line(.path, .source))]
     File { path: String, source: io::Error },
     #[error(
-        "polycubectl: refusing to write binary capture data to a terminal: give -w FILE, pipe it into tcpdump -nr -, or use watch"
+        "polycubectl: refusing to write binary capture data to a terminal: give -w FILE, pipe it into tcpdump -nr -, or see \
+         lines with watch, or with capture without -w"
     )]
     Terminal,
     #[error("polycubectl: cannot write the output: {0}")]
@@ -114,6 +120,7 @@ impl Failure {
                 1
             }
             Self::Refused(_)
+            | Self::NoPlugin
             | Self::NotJson
             | Self::RawIp { .. }
             | Self::Record(_)
@@ -138,6 +145,9 @@ impl Failure {
 }
 
 fn file_line(path: &str, source: &io::Error) -> String {
+    if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return format!("{path} is a symbolic link, which is not followed");
+    }
     match source.kind() {
         io::ErrorKind::AlreadyExists => {
             format!("{path} already exists: choose another name, or give --force to overwrite it")

@@ -11,6 +11,7 @@ mod configuration;
 mod error;
 mod flags;
 mod forms;
+mod habits;
 mod manual;
 mod order;
 mod packets;

@@ -44,6 +44,9 @@ const CONFIGURATION: &str = "Configuration file: $XDG_CONFIG_HOME/polycube/polyc
     ~/.config, with url, token-file, cacert, cert, key and debug. debug: true, or POLYCUBECTL_DEBUG=1, shows each request and answer on \
     stderr.";
 
+const PLACES: &str = "A PLACE is a netdev, a port as CUBE:PORT, any, netns:NAME, pid:NUMBER, container:NAME or pod:NAMESPACE/NAME, or one \
+                      netdev of these, such as container:web/eth0; polycubectl help places says more.";
+
 const STATUSES: [(&str, &str); 6] = [
     ("0", "done"),
     ("1", "the daemon could not be reached"),
@@ -60,10 +63,19 @@ pub(crate) fn text(topic: Topic, width: usize) -> String {
 
 fn form_text(form: &Form, width: usize) -> String {
     let mut text = summary(form, "", "  ", width);
+    if matches!(form.topic, Topic::Capture | Topic::Attach | Topic::Detach) {
+        text.push('\n');
+        text.push_str(&paragraph("", 2, PLACES, width));
+    }
     if form.topic == Topic::Capture {
         text.push_str("\nFlags:\n");
         for (flag, value, about) in CAPTURE_FLAGS {
-            text.push_str(&paragraph(&format!("  {:<18}  ", format!("{flag} {value}")), 22, about, width));
+            let mut name = format!("{flag} {value}");
+            if name.len() > 18 {
+                let _ = writeln!(text, "  {name}");
+                name.clear();
+            }
+            text.push_str(&paragraph(&format!("  {name:<18}  "), 22, about, width));
         }
     }
     text.push_str("\nExamples:\n");
@@ -130,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_form_is_in_the_general_help() {
-        let text = text(Topic::General, 200);
+        let text = text(Topic::General, 400);
         for form in &FORMS {
             assert!(text.contains(form.usage), "{}", form.usage);
         }
@@ -150,10 +162,13 @@ mod tests {
     fn a_topic_shows_its_usage_and_examples() {
         assert_eq!(
             text(Topic::Detach, WIDTH),
-            "polycubectl detach CUBE PORT\n  detach a transparent cube from a port or a netdev\n\n\
+            "polycubectl detach CUBE PLACE\n  detach a transparent cube from a place\n\n\
+             A PLACE is a netdev, a port as CUBE:PORT, any, netns:NAME, pid:NUMBER,\n  \
+             container:NAME or pod:NAMESPACE/NAME, or one netdev of these, such as\n  \
+             container:web/eth0; polycubectl help places says more.\n\n\
              Examples:\n  polycubectl detach sniffer br1:toveth1\n"
         );
-        assert_eq!(Topic::Detach.hint(), "usage: polycubectl detach CUBE PORT");
+        assert_eq!(Topic::Detach.hint(), "usage: polycubectl detach CUBE PLACE");
         assert_eq!(Topic::General.hint(), "try: polycubectl --help");
     }
 }

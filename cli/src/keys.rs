@@ -35,6 +35,8 @@ pub(crate) struct Keys {
     /// The file, for messages.
     name: String,
     cubes: Vec<String>,
+    /// Whether there were any lines.
+    has_sent: bool,
 }
 
 impl Keys {
@@ -46,7 +48,7 @@ impl Keys {
         let name = escape(&path.display().to_string());
         let mut follower = Follower::new(path);
         follower.look().map_err(|source| Failure::KeyLog { path: name.clone(), source })?;
-        Ok(Self { follower, name, cubes: Vec::new() })
+        Ok(Self { follower, name, cubes: Vec::new(), has_sent: false })
     }
 
     /// Announces keys for these captures, so that their packets wait for them, and sends those that there are.
@@ -85,6 +87,7 @@ impl Keys {
                 }
             }
             self.follower.pop();
+            self.has_sent = true;
         }
         Ok(())
     }
@@ -101,11 +104,14 @@ impl Keys {
         say(&format!("polycubectl: {}: {what}", self.name));
     }
 
-    /// Sends the last keys, which packets on their way may need.
+    /// Sends the last keys, which packets on their way may need, and says if there were none at all.
     pub(crate) async fn end(keys: Option<&mut Self>, client: &Client) {
         if let Some(keys) = keys {
             // What is on its way comes without them otherwise, too.
             let _ = timeout(LAST, keys.send(client)).await;
+            if !keys.has_sent {
+                keys.warn("no keys came from this file");
+            }
         }
     }
 

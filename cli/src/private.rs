@@ -33,6 +33,10 @@ pub(crate) enum PrivateError {
         "{place} is a port of a cube, and cubes need a daemon, which is not running: name a netdev, or start polycubed"
     )]
     NoCubes { place: String },
+    #[error(
+        "no daemon runs, and only root can capture without one: sudo polycubectl capture …, or start it with: sudo polycubed"
+    )]
+    NotRoot,
     #[error("no daemon runs, and there is no {} to start one for this capture", path.display())]
     NoProgram { path: PathBuf },
     #[error("no daemon runs, and none can be started for this capture: {0}")]
@@ -56,11 +60,11 @@ pub(crate) fn is_allowed() -> bool {
 }
 
 impl PrivateDaemon {
-    /// Starts one and waits until it listens.
+    /// Starts one, which asks container runtimes at `container_sockets`, and waits until it listens.
     ///
     /// # Errors
     /// There is no program beside this one, or it does not start.
-    pub(crate) fn start() -> Result<Self, PrivateError> {
+    pub(crate) fn start(container_sockets: &[PathBuf]) -> Result<Self, PrivateError> {
         let own = std::env::current_exe().map_err(PrivateError::Start)?;
         let program = own.with_file_name(PROGRAM);
         if !program.is_file() {
@@ -71,6 +75,7 @@ impl PrivateDaemon {
         command
             .args(["--config", "/dev/null", "--private"])
             .arg(&directory)
+            .args(container_sockets.iter().flat_map(|socket| [Path::new("--container-socket"), socket]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
         // Ctrl-C is for this program, which then ends the daemon.

@@ -14,6 +14,11 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// `1 packet`, `2 packets`.
+pub(crate) fn packets(number: u64) -> String {
+    format!("{number} packet{}", if number == 1 { "" } else { "s" })
+}
+
 /// `0 B/s`, `1.23 MB/s`.
 pub(crate) fn rate(bytes_per_second: f64) -> String {
     let shown = if bytes_per_second < 999.5 {
@@ -78,6 +83,11 @@ mod tests {
             (rate(0.0), rate(999.4), rate(999.6), rate(1.25e9)),
             ("0 B/s".into(), "999 B/s".into(), "1 kB/s".into(), "1.25 GB/s".into())
         );
+    }
+
+    #[test]
+    fn one_packet_is_not_several() {
+        assert_eq!([0, 1, 2].map(packets), ["0 packets", "1 packet", "2 packets"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) enum Asked<'a> {
     Verb,
     /// An action: a word in the wrong place may be a verb that is misspelt.
     Action,
+    /// A capture in one line, whose cube the user has not named.
+    Capture,
     /// The packets of a cube, with this command.
     Packets { cube: &'a str, command: &'static str },
 }
@@ -52,6 +54,14 @@ impl Refusal {
             lines if lines.is_empty() => Self::new(answer, Asked::Verb),
             lines => Self { text: lines.join("\n") },
         }
+    }
+
+    /// Whether what an answer refuses is that there is no service of this name.
+    pub(crate) fn lacks(answer: &Answer, service: &str) -> bool {
+        let errors =
+            serde_json::from_slice::<ErrorBody>(&answer.body).map(|body| body.errors.error).unwrap_or_default();
+        let is_it = |error: &Error| error.error_tag == ErrorTag::UnknownElement && error.error_info.name == service;
+        errors.iter().any(is_it)
     }
 
     /// The same, with the log that the answer has.
@@ -101,8 +111,16 @@ fn line(error: &Error, asked: Asked<'_>) -> String {
     let more = if info.log.is_empty() { "" } else { "; -v shows the whole log" };
     let line = format!("{}{advice}{}{more}", reason(error), instead(&info.instead));
     let typed = typed(path);
+    if asked == Asked::Capture && is_of_capture(path) {
+        return line;
+    }
     // A sentence about the first word of a path names it.
     if typed.is_empty() || *path == info.name { line } else { format!("{typed}: {line}") }
+}
+
+/// Whether a path is one that `capture` has made of its words: places, the expression, and the stream.
+fn is_of_capture(path: &str) -> bool {
+    ["parents", "filter", "stream"].contains(&path.rsplit('/').next().unwrap_or_default())
 }
 
 /// What is wrong. Other daemons say less, down to the tag alone.

@@ -53,6 +53,16 @@ impl Session {
         Ok(Self { client: Client::new(address, tls, authorization, config.debug), is_default })
     }
 
+    /// With the daemon of one capture, which the user has not started.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::new`].
+    pub(crate) fn with_private(endpoint: Endpoint) -> Result<Self, Failure> {
+        let Self { client, is_default } = Self::new(endpoint)?;
+        Ok(Self { client: client.of_private_daemon(), is_default })
+    }
+
     /// Whether the user has not said where the daemon is, so that it is where it usually is.
     pub(crate) fn is_default(&self) -> bool {
         self.is_default

@@ -53,6 +53,9 @@ fn names(value: &Value) -> String {
     }
 }
 
+/// Where a transparent cube is attached.
+const PLACES: &str = "parents";
+
 struct Printer<'a> {
     detail: Detail,
     /// Whether to show what few people want to see, too.
@@ -167,10 +170,13 @@ impl Printer<'_> {
             return 1;
         };
         let open = self.detail == Detail::Verbose && title.depth == 0;
-        for (key, value, path) in self.fields(object, path) {
+        for (key, value, path) in self.fields(object, path).filter(|(key, ..)| !self.is_minor_column(object, key)) {
             match value {
                 Value::Array(items) if is_tree(value) && !open => table.put(row, &title.of(key), count(items)),
-                Value::Object(whose) if key == EPHEMERAL && !open => table.put(row, &title.of(key), ephemeral(whose)),
+                Value::Object(whose) if key == EPHEMERAL && !open => {
+                    ephemeral(whose, |key, cell| table.put(row, &title.of(key), cell));
+                }
+                Value::Array(_) if key == PLACES && is_cube(object) => table.put(row, &title.of("place"), leaf(value)),
                 _ if is_tree(value) => {}
                 // Objects have no cell, and so their absence has none.
                 Value::Null if objects.contains(key) => {}
@@ -187,6 +193,12 @@ impl Printer<'_> {
         taken
     }
 
+    /// Whether a list of cubes has no column for this: what takes much room and few people want, and what another says.
+    fn is_minor_column(&self, object: &Map<String, Value>, key: &str) -> bool {
+        let is_said_twice = key == "parent" && object.get(PLACES).is_some_and(Value::is_array);
+        !self.all && is_cube(object) && (is_said_twice || ["uuid", "type", "loglevel"].contains(&key))
+    }
+
     /// Whether `path` is, or ends with, a name to hide: `uuid` hides `ports.uuid`, and not `ports.my-uuid`.
     fn hides(&self, path: &str) -> bool {
         self.hide.iter().any(|name| path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
@@ -199,7 +211,7 @@ impl Printer<'_> {
         path: &str,
     ) -> impl Iterator<Item = (&'v str, &'v Value, String)> {
         // What cannot be seen otherwise is for reading it back: for people, state is shown in its place.
-        let is_cube = object.contains_key("service-name");
+        let is_cube = is_cube(object);
         let is_for_programs =
             move |key: &str, value: &Value| key == "_links" || (is_cube && key == "config" && value.is_object());
         object.iter().filter(move |(key, value)| !is_for_programs(key, value)).filter_map(move |(key, value)| {
@@ -250,15 +262,20 @@ fn leaf(value: &Value) -> String {
     }
 }
 
-/// Whose a cube is that goes with its stream, and how long it has been there.
-fn ephemeral(whose: &Map<String, Value>) -> String {
-    let member = |name: &str| whose.get(name).unwrap_or(&Value::Null);
-    let age = member("age").as_u64().map(|age| format!(", {}", Unit::Seconds.write(&age.into())));
-    format!("{}{}", leaf(member("owner")), age.unwrap_or_default())
+/// Puts whose a cube is that goes with its stream, and how long it has been there.
+fn ephemeral(whose: &Map<String, Value>, mut put: impl FnMut(&str, String)) {
+    for (key, value) in whose {
+        let age = (key == "age").then(|| value.as_u64()).flatten();
+        put(key, age.map_or_else(|| leaf(value), |age| Unit::Seconds.write(&age.into())));
+    }
+}
+
+fn is_cube(object: &Map<String, Value>) -> bool {
+    object.contains_key("service-name")
 }
 
 fn count(items: &[Value]) -> String {
-    format!("[{} items]", items.len())
+    if items.len() == 1 { "[1 item]".to_owned() } else { format!("[{} items]", items.len()) }
 }
 
 #[cfg(test)]

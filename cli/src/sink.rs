@@ -1,10 +1,10 @@
 //! Where packets are written, and what is reported about them meanwhile and afterwards.
 
 use std::fmt::{self, Display};
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -48,7 +48,7 @@ impl Sink {
             Destination::Records if io::stdout().is_terminal() => Err(Failure::Terminal),
             // With --force, too: it cannot be overwritten.
             Destination::File { path, .. } if path.is_dir() => Err(failure(path, io::ErrorKind::IsADirectory.into())),
-            Destination::File { path, force: false } if path.symlink_metadata().is_ok() => {
+            Destination::File { path, force: false } if path.symlink_metadata().is_ok_and(|it| is_kept(&it)) => {
                 Err(failure(path, io::ErrorKind::AlreadyExists.into()))
             }
             _ => Ok(()),
@@ -131,6 +131,12 @@ pub(crate) fn create(path: &Path, force: bool) -> Result<std::fs::File, Failure>
     Ok(file)
 }
 
+/// Whether something would be lost if packets were written there: not in a device or a pipe.
+fn is_kept(metadata: &Metadata) -> bool {
+    let kind = metadata.file_type();
+    !(kind.is_char_device() || kind.is_fifo())
+}
+
 /// Truncates a file, if it is not a device or a pipe.
 pub(crate) fn truncate(file: &std::fs::File) -> io::Result<()> {
     if is_file(file) { file.set_len(0) } else { Ok(()) }
@@ -142,7 +148,10 @@ pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, bool), F
     // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
     options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let opened = match options.clone().create_new(true).open(path) {
-        Err(error) if force && error.kind() == io::ErrorKind::AlreadyExists => {
+        Err(error)
+            if error.kind() == io::ErrorKind::AlreadyExists
+                && (force || path.symlink_metadata().is_ok_and(|it| !is_kept(&it))) =>
+        {
             options.open(path).map(|file| (file, false))
         }
         created => created.map(|file| (file, true)),
@@ -196,7 +205,7 @@ impl Tally {
         let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);
         let dropped = self.dropped.map_or_else(String::new, |dropped| format!(", {dropped} dropped"));
         let size = quantity::size(self.bytes);
-        format!("{} packets, {size}, {rate:.0} packets a second{dropped}", self.packets)
+        format!("{}, {size}, {rate:.0} packets a second{dropped}", quantity::packets(self.packets))
     }
 }
 
@@ -204,7 +213,8 @@ impl Tally {
 impl Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { packets, bytes, dropped, began, .. } = self;
-        write!(f, "{packets} packets, {} in {}", quantity::size(*bytes), quantity::time(began.elapsed()))?;
+        let packets = quantity::packets(*packets);
+        write!(f, "{packets}, {} in {}", quantity::size(*bytes), quantity::time(began.elapsed()))?;
         dropped.map_or(Ok(()), |dropped| write!(f, ", {dropped} dropped"))
     }
 }

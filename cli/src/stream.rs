@@ -234,7 +234,14 @@ impl Idle {
         let cube = escape(&self.cube);
         match &self.said {
             reason if *reason == former => None,
-            Some(reason) => Some(format!("no packets come for now: {cube} is {}", escape(reason))),
+            Some(reason) => {
+                let advice = match reason.as_str() {
+                    "off" => format!("; {cube} set capture=bidirectional switches it on"),
+                    "attached nowhere" => format!("; attach {cube} PLACE attaches it"),
+                    _ => String::new(),
+                };
+                Some(format!("no packets come for now: {cube} is {}{advice}", escape(reason)))
+            }
             None => Some(format!("packets can come again from {cube}")),
         }
     }

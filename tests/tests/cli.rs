@@ -192,7 +192,7 @@ fn everything_can_be_shown() -> Result<()> {
         ("sniffer show program", &["unset"]),
         ("sniffer program show", &["unset"]),
         ("br1 show fdb", &["aging-time: 5 min"]),
-        ("br1 show -brief", &["ports: [1 items]"]),
+        ("br1 show -brief", &["ports: [1 item]"]),
         ("packetcapture show", &["sniffer"]),
         ("version", &["polycubectl:", "polycubed"]),
     ] {
@@ -203,8 +203,8 @@ fn everything_can_be_shown() -> Result<()> {
     }
     assert_eq!(daemon.ctl("sniffer show snaplen").ok(), "262144\n");
     assert!(!daemon.ctl("topology").ok().contains("uuid"));
-    assert!(!daemon.ctl("cubes show -hide=uuid").ok().contains("uuid"));
-    let hidden = daemon.ctl("cubes show -hide=simplebridge.uuid").ok();
+    assert!(!daemon.ctl("cubes show --all -hide=uuid").ok().contains("uuid"));
+    let hidden = daemon.ctl("cubes show --all -hide=simplebridge.uuid").ok();
     assert_eq!(hidden.matches("uuid").count(), 1, "a dotted name hides only its own node:\n{hidden}");
     Ok(())
 }

@@ -123,7 +123,7 @@ fn topics_are_explained_without_a_daemon() -> Result<()> {
         ("help expressions", "pcap-filter(7)"),
         ("help places", "IN THE CHAIN"),
         ("help plugins", "polycubectl plugin new"),
-        ("help attach", "polycubectl attach CUBE PORT"),
+        ("help attach", "polycubectl attach CUBE PLACE"),
         ("help show", "polycubectl NAME show"),
     ] {
         let text = daemon.ctl(line).ok();

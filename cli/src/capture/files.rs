@@ -218,6 +218,9 @@ impl Files {
         let name = crate::terminal::escape(&self.current.display().to_string());
         match self.made {
             1 => format!(": {name}"),
+            made if (self.kept.len() as u64) < made => {
+                format!(": {made} files, of which {} are kept, the last is {name}", self.kept.len())
+            }
             made => format!(": {made} files, the last is {name}"),
         }
     }
@@ -252,7 +255,7 @@ mod tests {
             files.rotate().unwrap();
         }
         assert_eq!(names(directory.path()), ["t-000004.pcapng", "t-000005.pcapng"]);
-        assert!(files.place().starts_with(": 5 files, the last is "));
+        assert!(files.place().starts_with(": 5 files, of which 2 are kept, the last is "));
     }
 
     /// Wherever a killed daemon was, what is left are the records that were whole, and those that it had reported.

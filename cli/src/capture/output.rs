@@ -348,21 +348,22 @@ impl Output {
         let (then, before) = std::mem::replace(&mut self.last, (Instant::now(), self.packets));
         let rate = (self.packets - before) as f64 / (self.last.0 - then).as_secs_f64().max(1e-3);
         let dropped = self.dropped.map_or_else(String::new, |dropped| format!(", {dropped} dropped"));
-        let (packets, size) = (self.packets, quantity::size(self.bytes));
+        let (packets, size) = (quantity::packets(self.packets), quantity::size(self.bytes));
         // There is nowhere to report that stderr is closed.
-        let _ = write!(io::stderr(), "{CLEAR}{packets} packets, {size}, {rate:.0} packets a second{dropped}");
+        let _ = write!(io::stderr(), "{CLEAR}{packets}, {size}, {rate:.0} packets a second{dropped}");
     }
 
     /// What to say in the end.
     pub(super) fn summary(&self) -> String {
         let place = if let Target::Files(files) = &self.target { files.place() } else { String::new() };
         let (packets, size, time) = (self.packets, quantity::size(self.bytes), quantity::time(self.began.elapsed()));
-        let first = format!("{packets} packets captured, {size} in {time}{place}");
+        let first = format!("{} captured, {size} in {time}{place}", quantity::packets(packets));
         match (self.counts, self.dropped) {
             (Some(Counts { seen, dropped }), _) => {
-                format!("{first}\n{seen} packets seen by the filter\n{dropped} packets dropped")
+                let (seen, dropped) = (quantity::packets(seen), quantity::packets(dropped));
+                format!("{first}\n{seen} seen by the filter\n{dropped} dropped")
             }
-            (None, Some(dropped)) => format!("{first}\n{dropped} packets dropped"),
+            (None, Some(dropped)) => format!("{first}\n{} dropped", quantity::packets(dropped)),
             (None, None) => first,
         }
     }

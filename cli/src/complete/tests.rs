@@ -28,6 +28,16 @@ fn what_the_daemon_says_completes() {
     check(&["s", "s"], &answer(), &["set", "show"]);
     check(&["s", "set", ""], &answer(), &["capture=", "filters", "br1:p1", "eth0"]);
     check(&["attach", "s", "br1:"], &answer(), &["br1:p1"]);
+    check(&["attach", "s", "a"], &answer(), &["any"]);
+    check(&["capture", "e"], &answer(), &["eth0"]);
+    for line in [&["capture", ""][..], &["capture", "-s", "96", "eth0", ""], &["capture", "-c1", "-i", ""]] {
+        let places =
+            ["any", "netns:", "pid:", "container:", "pod:", "set", "show", "capture=", "filters", "br1:p1", "eth0"];
+        check(line, &answer(), &places);
+    }
+    check(&["capture", "eth0", "tcp", "an"], &answer(), &[]);
+    check(&["capture", "-w", ""], &answer(), &[]);
+    check(&["capture", "-s", "96", "eth0", "-s"], &json!({}), &["-s"]);
     check(&["s", "set", "capture="], &answer(), &["capture=off", "capture=ingress"]);
     check(&["s", "set", "capture=i"], &answer(), &["capture=ingress"]);
     check(&["s", "set", "capture=off", ""], &answer(), &["br1:p1", "eth0"]);
@@ -62,6 +72,7 @@ fn what_has_packets_can_be_dumped_and_watched() {
             "-c",
             "--bundle",
             "--keys",
+            "-n",
         ],
     );
     check(&["s", "show", "--f"], &answer, &[]);
@@ -101,6 +112,21 @@ fn the_grammar_completes_without_the_daemon() {
     let words = ["".to_owned()];
     assert!(lines(&words, |_| None).contains("attach\tattach a transparent cube"), "words have a line about them");
 }
+
+#[test]
+fn files_of_captures_complete() {
+    let files = json!([{ "name": "a.pcap", "size": 24 }, { "name": "b.pcapng" }]).to_string();
+    for line in [["captures", "get", ""], ["captures", "del", ""]] {
+        let lines = lines(&line.map(str::to_owned), |partial| {
+            assert_eq!(partial.request().unwrap().path, "services/packetcapture/files/");
+            help(files.as_bytes())
+        });
+        assert_eq!(lines, "a.pcap\t\nb.pcapng\t\n", "{line:?}");
+    }
+    check(&["captures", "get", "x", "-"], &json!({}), &[&GENERAL[..], &["-w", "--force"]].concat());
+}
+
+const GENERAL: [&str; 8] = ["--url", "--token-file", "--cacert", "--cert", "--key", "--help", "--verbose", "--version"];
 
 #[test]
 fn what_makes_no_sense_is_not_completed() {

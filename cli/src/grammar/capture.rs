@@ -27,8 +27,7 @@ use crate::endpoint::Endpoint;
 /// The word that this begins with.
 const CAPTURE: &str = "capture";
 
-/// The service whose cubes record packets, and their stream.
-const SERVICE: &str = "packetcapture";
+/// The stream of a cube that records packets.
 const STREAM: &str = "stream";
 /// Milliseconds that packets on their way to a file wait for TLS keys.
 const KEYS_WAIT: u32 = 1_000;
@@ -54,6 +53,8 @@ pub(crate) struct Capture {
     pub(crate) bundle: bool,
     /// A TLS key log that is followed.
     pub(crate) keys: Option<PathBuf>,
+    /// Where a daemon for this capture asks container runtimes, instead of where they usually are.
+    pub(crate) container_sockets: Vec<PathBuf>,
     /// Neither a live line nor a summary.
     pub(crate) quiet: bool,
     pub(crate) clock: Clock,
@@ -145,9 +146,40 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Meaning, Endpoint, bool), Us
     Ok((meaning, endpoint, verbose))
 }
 
+/// What a command line that is being typed has so far.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) endpoint: Endpoint,
+    /// Whether a place can follow.
+    pub(super) takes_place: bool,
+}
+
+/// Reads the words before the cursor; `None` where the value of a flag follows that is not a place.
+pub(super) fn begun(words: &[String]) -> Option<Begun> {
+    let mut flags = Flags::default();
+    let (mut words, mut is_expression, mut takes_place) = (words.iter().skip(1), false, false);
+    while let Some(word) = words.next() {
+        if word.starts_with('-') {
+            match flags.take(word, || Ok(words.next().cloned())) {
+                Err(UsageError::FlagWithoutValue { flag: "-i", .. }) => takes_place = true,
+                taken => taken.ok()?,
+            }
+        } else {
+            is_expression |= begins_expression(word);
+        }
+    }
+    takes_place |= !is_expression && flags.places.is_empty();
+    Some(Begun { endpoint: flags.endpoint, takes_place })
+}
+
 impl Capture {
+    /// The service whose cubes record packets.
+    pub(crate) const SERVICE: &str = "packetcapture";
+
     fn of(mut words: Vec<String>, flags: Flags) -> Result<Self, UsageError> {
         let mut places = flags.places;
+        // Scripts mean no expression by an empty last word.
+        let _ = words.pop_if(|word| word.is_empty());
         if places.is_empty() {
             let first = words.iter().position(|word| begins_expression(word)).unwrap_or(words.len());
             places = words.drain(..first).collect();
@@ -156,6 +188,9 @@ impl Capture {
         }
         if places.is_empty() {
             return Err(UsageError::NoPlace);
+        }
+        if let Some(word) = places.iter().find(|place| place.contains(',')) {
+            return Err(UsageError::Comma { word: word.clone() });
         }
         if let Some(twice) =
             places.iter().enumerate().find_map(|(at, place)| places[..at].contains(place).then_some(place))
@@ -186,8 +221,16 @@ impl Capture {
             return Err(UsageError::NeedsFile { flag: "--rotate" });
         }
         let format = format(flags.format.as_deref(), &destination)?;
-        if flags.bundle && (destination == Destination::Lines || format != RecordFormat::Pcapng) {
-            return Err(UsageError::BundleFormat { topic: Topic::Capture });
+        let is_pcapng = destination != Destination::Lines && format == RecordFormat::Pcapng;
+        let part = [("--bundle", flags.bundle), ("--comment", flags.comment.is_some())].into_iter().find(|(_, is)| *is);
+        if let Some((flag, _)) = part.filter(|_| !is_pcapng) {
+            return Err(UsageError::PartOfPcapng { flag, topic: Topic::Capture });
+        }
+        if flags.format.is_some() && destination == Destination::Lines {
+            return Err(UsageError::NeedsFile { flag: "--format" });
+        }
+        if let Destination::File { path, .. } = &destination {
+            check_name(path, rotation.is_some())?;
         }
         let keys = flags.keys.map(PathBuf::from);
         check_keys(keys.as_deref(), &destination, (format != RecordFormat::Pcapng).then_some("pcap"))?;
@@ -203,6 +246,7 @@ impl Capture {
             comment: flags.comment,
             bundle: flags.bundle,
             keys,
+            container_sockets: flags.container_sockets.into_iter().map(PathBuf::from).collect(),
             quiet: flags.quiet,
             clock: flags.clock.map(|(_, clock)| clock).unwrap_or_default(),
         })
@@ -246,7 +290,7 @@ impl Capture {
             }
             None => {}
         }
-        let path = format!("{SERVICE}/?{EPHEMERAL}={STREAM}&format={format}{packets}");
+        let path = format!("{}/?{EPHEMERAL}={STREAM}&format={format}{packets}", Self::SERVICE);
         Request { method: Method::POST, path, body: Some(body) }
     }
 
@@ -276,6 +320,8 @@ fn snaplen(value: Option<String>, whole_dns: bool) -> Result<Option<SnapLen>, Us
     match value {
         Some(word) if word == HEADERS => Ok(Some(SnapLen::Headers { whole_dns })),
         _ if whole_dns => Err(UsageError::WholeDns),
+        // As in tcpdump.
+        Some(size) if size == "0" => Ok(None),
         Some(size) => bytes("-s", &size).map(|bytes| Some(SnapLen::Bytes(bytes))),
         None => Ok(None),
     }
@@ -301,17 +347,34 @@ fn bytes(flag: &'static str, value: &str) -> Result<u64, UsageError> {
 }
 
 fn time(flag: &'static str, value: &str) -> Result<Duration, UsageError> {
-    let plain = || value.parse().ok().filter(|seconds| *seconds > 0);
-    let seconds = if is_bare(value) { plain() } else { read(Unit::Seconds, value) };
-    seconds.map(Duration::from_secs).ok_or_else(|| UsageError::Time { flag, value: value.to_owned() })
+    let text = if is_bare(value) { format!("{value}s") } else { value.to_owned() };
+    duration(&text).ok_or_else(|| UsageError::Time { flag, value: value.to_owned() })
+}
+
+/// A time of whole milliseconds that is not 0.
+fn duration(text: &str) -> Option<Duration> {
+    Unit::milliseconds(text).ok().filter(|milliseconds| *milliseconds > 0).map(Duration::from_millis)
 }
 
 /// A size or a time. A plain number could be either.
 fn extent(value: &str) -> Result<Extent, UsageError> {
     let size = || read(Unit::Bytes, value).map(Extent::Bytes);
-    let time = || read(Unit::Seconds, value).map(|seconds| Extent::Time(Duration::from_secs(seconds)));
+    let time = || duration(value).map(Extent::Time);
     let extent = if is_bare(value) { None } else { size().or_else(time) };
     extent.ok_or_else(|| UsageError::Rotate { value: value.to_owned() })
+}
+
+/// Endings of files that are compressed.
+const COMPRESSED: [&str; 6] = ["gz", "zst", "xz", "bz2", "lz4", "zip"];
+
+/// Refuses the name of a file that is not what its name says.
+fn check_name(path: &Path, rotates: bool) -> Result<(), UsageError> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if COMPRESSED.contains(&ending.as_str()) {
+        return Err(UsageError::Compressed { ending });
+    }
+    let has_time = path.file_name().is_some_and(|name| name.to_string_lossy().contains('%'));
+    if rotates && has_time { Err(UsageError::TimeInName) } else { Ok(()) }
 }
 
 /// The format that was asked for, or the one that the file's name asks for.

@@ -1,6 +1,7 @@
 //! Flags of `capture`, and the words that begin an expression.
 
 use super::error::UsageError;
+use super::habits;
 use super::view::Clock;
 use super::words::{one, set_once, split_flag};
 use crate::endpoint::Endpoint;
@@ -15,10 +16,14 @@ pub(crate) enum Direction {
 }
 
 /// The flags, what follows each, and what it is for.
-pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
+pub(crate) const FLAGS: [(&str, &str, &str); 23] = [
     ("-i", "PLACE", "a place, again for each; then all other words are the expression"),
     ("-w", "FILE", "write the packets to a new file, or with - to standard output, instead of a line for each"),
-    ("--format", "FORMAT", "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends so, else pcapng"),
+    (
+        "--format",
+        "FORMAT",
+        "pcapng, pcap or pcap-nanos; by default pcap if the file's name ends in .pcap or .cap, else pcapng",
+    ),
     ("--force", "", "overwrite the file"),
     ("-c", "PACKETS", "end after so many packets"),
     ("--for", "TIME", "end after this time, such as 30s or 5min"),
@@ -33,12 +38,17 @@ pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
         "begin the next file, such as out-000002.pcapng after out-000001.pcapng, after so much: 100MB or 1h",
     ),
     ("--keep", "FILES", "with --rotate: delete the oldest file when there are more"),
-    ("--comment", "TEXT", "a comment that a file of pcapng begins with"),
+    ("--comment", "TEXT", "a comment that the pcapng begins with"),
     ("--bundle", "", "in pcapng: also what surrounds the capture: links, routes, neighbours, cubes and their counters"),
     (
         "--keys",
         "FILE",
         "follow a TLS key log (SSLKEYLOGFILE), and put its keys ahead of the packets, for readers of the pcapng",
+    ),
+    (
+        "--container-socket",
+        "PATH",
+        "where no daemon runs: the socket of the container runtime, again for each, if it is not at its usual place",
     ),
     ("-q", "", "neither a live line nor a summary"),
     ("--utc", "", "show times in UTC"),
@@ -48,8 +58,8 @@ pub(crate) const FLAGS: [(&str, &str, &str); 22] = [
     ("-v", "", "after a refusal, the log that it comes from"),
 ];
 
-/// The letters of flags that have a value, and of those that have one in tcpdump.
-const SHORT: &str = "iwcsCGW";
+/// The letters of flags that have a value.
+const SHORT: &str = "iwcs";
 
 /// Words that begin an expression, from pcap-filter(7), and `all`, which stands for every packet.
 pub(super) const KEYWORDS: [&str; 66] = [
@@ -139,6 +149,7 @@ pub(super) struct Flags {
     pub(super) comment: Option<String>,
     pub(super) bundle: bool,
     pub(super) keys: Option<String>,
+    pub(super) container_sockets: Vec<String>,
     pub(super) quiet: bool,
     pub(super) clock: Option<(&'static str, Clock)>,
     pub(super) help: bool,
@@ -153,12 +164,20 @@ impl Flags {
         word: &str,
         next: impl FnOnce() -> Result<Option<String>, UsageError>,
     ) -> Result<(), UsageError> {
+        // What tcpdump takes, and what we never do otherwise.
+        let Some(word) = &habits::without_effect(word) else { return Ok(()) };
         let (name, value) = split_flag(word, SHORT);
         match (name, value) {
             ("-i", _) => {
                 let mut place = None;
                 set_once(&mut place, "-i", "PLACE", value, next)?;
                 self.places.extend(place);
+                Ok(())
+            }
+            ("--container-socket", _) => {
+                let mut socket = None;
+                set_once(&mut socket, "--container-socket", "PATH", value, next)?;
+                self.container_sockets.extend(socket);
                 Ok(())
             }
             ("-w", _) => set_once(&mut self.write, "-w", "FILE", value, next),
@@ -185,26 +204,9 @@ impl Flags {
             ("--bundle", None) => set(&mut self.bundle),
             ("-q", None) => set(&mut self.quiet),
             ("-v" | "--verbose", None) => set(&mut self.verbose),
-            // What tcpdump takes: we never do otherwise.
-            ("-n" | "-nn", None) => Ok(()),
-            ("-C" | "-G" | "-W", _) => {
-                let value = value.map_or_else(next, |value| Ok(Some(value.to_owned())))?;
-                Err(of_tcpdump(name, value.as_deref()))
-            }
-            _ => Err(UsageError::CaptureFlag { word: word.to_owned() }),
+            _ => Err(habits::refusal(word, next()?.as_deref())),
         }
     }
-}
-
-/// What to give instead of a flag of tcpdump's, whose numbers have no units.
-fn of_tcpdump(flag: &str, value: Option<&str>) -> UsageError {
-    let number = value.filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
-    let ours = match flag {
-        "-C" => format!("--rotate {}MB", number.unwrap_or("100")),
-        "-G" => format!("--rotate {}s", number.unwrap_or("3600")),
-        _ => format!("--keep {}", number.unwrap_or("10")),
-    };
-    UsageError::OfTcpdump { flag: flag.to_owned(), ours }
 }
 
 fn set(flag: &mut bool) -> Result<(), UsageError> {

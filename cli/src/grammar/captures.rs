@@ -60,7 +60,7 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
     words.drain(..2.min(words.len()));
     let clock = flags.clock.take_if(|_| is_query).map(|(_, clock)| clock).unwrap_or_default();
     flags.refuse_view()?;
-    let Flags { write, format, follow, force, count, bundle, keys } = std::mem::take(&mut flags.packets);
+    let Flags { write, format, follow, force, count, bundle, keys, .. } = std::mem::take(&mut flags.packets);
     let count_alone = if is_query { None } else { count.clone() };
     let unknown = Flags { format, follow, bundle, keys, count: count_alone, ..Flags::default() };
     if let Some(flag) = unknown.any() {
@@ -70,9 +70,7 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
         let destination = match write {
             None => Destination::Lines,
             Some(path) if path == "-" => Destination::Records,
-            Some(path) if Path::new(&path).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("pcap")) => {
-                return Err(UsageError::QueryFormat);
-            }
+            Some(path) if ends_in(Path::new(&path), "pcap") => return Err(UsageError::QueryFormat),
             Some(path) => Destination::File { path: path.into(), force },
         };
         let source = PacketSource::Query(query(&words.join(" "), super::packets::count(count)?));
@@ -93,10 +91,20 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
             Some(path) => Destination::File { path: path.into(), force },
             None => Destination::File { path: Path::new(&name).file_name().unwrap_or_default().into(), force },
         };
+        if let Destination::File { path, .. } = &destination
+            && ends_in(path, "pcap")
+            && ends_in(Path::new(&name), "pcapng")
+        {
+            return Err(UsageError::OtherFormat { file: name });
+        }
         let path = path::encode(&FILES) + &path::encode(&[name]);
         Captures::Get { request: Request { method: Method::GET, path, body: None }, destination }
     };
     Ok((captures, flags))
+}
+
+fn ends_in(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(wanted))
 }
 
 /// Turns `captures show` and `captures del NAME` into words of the path where the files are.
@@ -114,6 +122,11 @@ pub(super) fn locate(words: &mut Words) -> Result<(), UsageError> {
     }
     words.path.splice(..1, FILES.map(str::to_owned));
     Ok(())
+}
+
+/// Asks for the list of files.
+pub(super) fn list() -> Request {
+    Request { method: Method::GET, path: path::encode(&FILES), body: None }
 }
 
 /// What a request is about, as it was typed.
@@ -164,9 +177,13 @@ mod tests {
         check(&["captures", "show"], "GET services/packetcapture/files/");
         check(&["captures", "del", "a/b.pcap"], "DELETE services/packetcapture/files/a%2Fb.pcap/");
         check(&["captures", "get", "b.pcap", "-w", "-"], "services/packetcapture/files/b.pcap/ to Records");
+        check(
+            &["captures", "get", "b.pcapng", "-w", "c.pcap"],
+            "'b.pcapng' is pcapng, and is not converted: give -w a name that ends in .pcapng",
+        );
         let to_file = "services/packetcapture/files/a%2Fb.pcap/ to File { path: \"b.pcap\", force: true }";
         check(&["captures", "get", "a/b.pcap", "--force"], to_file);
-        let wrong = "wrong number of words for captures";
+        let wrong = "captures needs show, get NAME, del NAME or query";
         for line in [&["captures", "get"][..], &["captures", "del"], &["captures"], &["captures", "show", "x"]] {
             check(line, wrong);
         }

@@ -53,7 +53,7 @@ pub(crate) enum UsageError {
     CubesWithPairs,
     #[error("{command} takes no key=value")]
     PairsNotTaken { command: &'static str, topic: Topic },
-    #[error("wrong number of words for {}", topic.name())]
+    #[error("{}", wrong_words(*topic))]
     Form { topic: Topic },
     #[error("there is no completion for '{word}': give bash, zsh or fish")]
     Shell { word: String },
@@ -61,18 +61,29 @@ pub(crate) enum UsageError {
     NoTopic { word: String, near: Vec<&'static str> },
     #[error("'{value}' is not a number of packets: give -c 1 or more")]
     Count { value: String },
-    #[error("capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i")]
+    #[error(
+        "capture needs a place, before the expression or with -i: a netdev, CUBE:PORT, any, container:NAME or another \
+         (polycubectl help places)"
+    )]
     NoPlace,
     #[error(
         "'{word}' cannot begin an expression, and with -i all other words are one: if it is a place, give -i {word}"
     )]
     WordBesidePlaces { word: String },
+    #[error("'{word}' is not a place: separate places by blanks, as {}", word.replace(',', " "))]
+    Comma { word: String },
     #[error("the place {place} is given twice")]
     PlaceTwice { place: String },
-    #[error("capture does not know {word}")]
+    #[error("capture does not know {word}: polycubectl capture --help lists its flags")]
     CaptureFlag { word: String },
-    #[error("capture does not take tcpdump's {flag}: give {ours}")]
-    OfTcpdump { flag: String, ours: String },
+    #[error("capture does not take {of}'s {flag}: {ours}")]
+    OfTcpdump { flag: String, of: &'static str, ours: String },
+    #[error("capture does not compress: give -w a name without .{ending}, and compress the file later")]
+    Compressed { ending: String },
+    #[error("'%' in the name of a file stands for itself: --rotate numbers files, as trace-000001.pcapng")]
+    TimeInName,
+    #[error("'{file}' is pcapng, and is not converted: give -w a name that ends in .pcapng")]
+    OtherFormat { file: String },
     #[error("{flag} needs a file: give -w FILE")]
     NeedsFile { flag: &'static str },
     #[error("--keep goes with --rotate only")]
@@ -83,7 +94,7 @@ pub(crate) enum UsageError {
     KeysFormat { format: String },
     #[error("--whole-dns goes with -s headers only")]
     WholeDns,
-    #[error("'{value}' is not a whole number from 1: {flag} takes one")]
+    #[error("{flag} takes a whole number from 1 up, not '{value}'")]
     NotPositive { flag: &'static str, value: String },
     #[error("'{value}' is not a size: {flag} takes one such as 10M or 100kB")]
     Size { flag: &'static str, value: String },
@@ -99,12 +110,17 @@ pub(crate) enum UsageError {
     CubeTwice { cube: String },
     #[error("packets of several captures are written as pcapng: {format} does not say where a packet comes from")]
     JoinedFormat { format: String },
-    #[error("--bundle is a part of pcapng: write such a file, with -w FILE.pcapng")]
-    BundleFormat { topic: Topic },
+    #[error("{flag} is a part of pcapng: write such a file, with -w FILE.pcapng")]
+    PartOfPcapng { flag: &'static str, topic: Topic },
     #[error("the result of a query is pcapng: give -w a name that ends in .pcapng")]
     QueryFormat,
-    #[error("{flag} goes with NAME dump only")]
+    #[error("{flag} goes with {} only", if takes_watch(flag) { "NAME dump and NAME watch" } else { "NAME dump" })]
     FlagWithoutDump { flag: &'static str },
+    #[error(
+        "{command} takes no expression: choose packets with {cube} set filter='tcp port 443', or take others with \
+         polycubectl capture PLACE EXPRESSION"
+    )]
+    ExpressionOfCube { command: &'static str, cube: String },
     #[error("'{key}=' sets nothing here: settings are set with NAME set {key}=VALUE")]
     PairWithPackets { key: String },
     #[error("{flag} goes with plugin only")]
@@ -150,9 +166,11 @@ impl Mistake {
         Self { error, typed }
     }
 
-    /// One line that says how to go on: the form of the command that was typed, unless the mistake is about another.
-    pub(crate) fn hint(&self) -> String {
-        self.error.topic().unwrap_or(self.typed).hint()
+    /// One line that says how to go on: the form of the command that was typed, unless the mistake is about another. `None`
+    /// if the message says so itself.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let says_all = matches!(self.error, UsageError::OfTcpdump { .. } | UsageError::CaptureFlag { .. });
+        (!says_all).then(|| self.error.topic().unwrap_or(self.typed).hint())
     }
 }
 
@@ -160,6 +178,19 @@ impl From<UsageError> for Mistake {
     fn from(error: UsageError) -> Self {
         Self::new(error, Topic::General)
     }
+}
+
+/// What is wrong with the number of words, or what else the first of them needs.
+fn wrong_words(topic: Topic) -> String {
+    match topic {
+        Topic::Captures => "captures needs show, get NAME, del NAME or query".to_owned(),
+        topic => format!("wrong number of words for {}", topic.name()),
+    }
+}
+
+/// Whether `watch` takes a flag, too.
+fn takes_watch(flag: &str) -> bool {
+    matches!(flag, "-c" | "-n")
 }
 
 /// Names that could be meant, or where all of them are.
@@ -174,7 +205,7 @@ impl UsageError {
     /// The topic that shows the right form, if that is not a matter of what was typed.
     fn topic(&self) -> Option<Topic> {
         let topic = match self {
-            Self::Form { topic } | Self::PairsNotTaken { topic, .. } | Self::BundleFormat { topic } => *topic,
+            Self::Form { topic } | Self::PairsNotTaken { topic, .. } | Self::PartOfPcapng { topic, .. } => *topic,
             Self::AttachOptions | Self::AttachOption { .. } | Self::AttachPosition { .. } => Topic::Attach,
             Self::Shell { .. } => Topic::Completion,
             Self::NoTopic { .. } => Topic::Help,
@@ -186,7 +217,7 @@ impl UsageError {
             | Self::PluginFlagsTogether { .. } => Topic::Plugin,
             Self::NoCubes | Self::CubesWithPairs => Topic::Add,
             Self::CubeTwice { .. } | Self::JoinedFormat { .. } | Self::FlagWithoutDump { .. } => Topic::Dump,
-            Self::QueryFormat => Topic::Captures,
+            Self::QueryFormat | Self::OtherFormat { .. } => Topic::Captures,
             Self::NothingToSet => Topic::Set,
             Self::WordWithoutConfig { .. } | Self::TwoConfigurations => Topic::Config,
             Self::OutputForm { .. } | Self::ViewWithoutShow { .. } => Topic::Show,

@@ -1,9 +1,9 @@
 //! Flags of `dump` and `watch`.
 
 /// Names of the flags of `dump`.
-pub(super) const FLAGS: [&str; 7] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c", BUNDLE, "--keys"];
+pub(super) const FLAGS: [&str; 8] = ["-w", "--follow", FORMAT_FLAG, "--force", "-c", BUNDLE, "--keys", "-n"];
 /// Those that `watch` takes, too.
-pub(super) const OF_WATCH: [&str; 3] = ["-c", "--utc", "--local"];
+pub(super) const OF_WATCH: [&str; 4] = ["-c", "--utc", "--local", "-n"];
 pub(crate) const FORMAT_FLAG: &str = "--format";
 /// What surrounds a capture, in its file.
 pub(super) const BUNDLE: &str = "--bundle";
@@ -20,13 +20,16 @@ pub(super) struct Flags {
     pub(super) count: Option<String>,
     pub(super) bundle: bool,
     pub(super) keys: Option<String>,
+    /// Accepted as tcpdump's, as addresses are never turned into names.
+    pub(super) numeric: bool,
 }
 
 impl Flags {
     /// One that was given.
     pub(super) fn any(&self) -> Option<&'static str> {
-        let Self { write, format, follow, force, count, bundle, keys } = self;
-        let given = [write.is_some(), *follow, format.is_some(), *force, count.is_some(), *bundle, keys.is_some()];
+        let Self { write, format, follow, force, count, bundle, keys, numeric } = self;
+        let given =
+            [write.is_some(), *follow, format.is_some(), *force, count.is_some(), *bundle, keys.is_some(), *numeric];
         FLAGS.into_iter().zip(given).find_map(|(flag, given)| given.then_some(flag))
     }
 }

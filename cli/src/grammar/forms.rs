@@ -42,10 +42,11 @@ pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Capture,
         name: "capture",
-        usage: "capture PLACE... [EXPRESSION] [-w FILE|-] [-c PACKETS] [--for TIME] [--bytes SIZE] [-s SIZE] [--in|--out] \
-                [--rotate SIZE|TIME [--keep FILES]] [--keys FILE] [-q] [--utc|--local]",
-        about: "capture packets at netdevs and ports of cubes for as long as it runs, with no daemon if you are root, and leave \
-                nothing behind; capture --help lists the flags",
+        usage: "capture PLACE... [EXPRESSION] | capture -i PLACE... [EXPRESSION] [-w FILE|- [--format FORMAT] [--force]] \
+                [-c PACKETS] [--for TIME] [--bytes SIZE] [-s SIZE|headers [--whole-dns]] [--in|--out] [--rotate SIZE|TIME \
+                [--keep FILES]] [--comment TEXT] [--bundle] [--keys FILE] [-q] [--utc|--local]",
+        about: "capture packets at places (netdevs, ports of cubes, containers and others) for as long as it runs, with no daemon if \
+                you are root, and leave nothing behind",
         examples: &[
             "capture eth0",
             "capture eth0 tcp port 443 -w out.pcapng",
@@ -153,15 +154,15 @@ pub(crate) static FORMS: [Form; 19] = [
     Form {
         topic: Topic::Attach,
         name: "attach",
-        usage: "attach CUBE PORT [position=first|last|auto | before=CUBE | after=CUBE]",
-        about: "attach a transparent cube to a port of a cube, or to a netdev",
-        examples: &["attach sniffer br1:toveth1", "attach sniffer eth0 position=first"],
+        usage: "attach CUBE PLACE [position=first|last|auto | before=CUBE | after=CUBE]",
+        about: "attach a transparent cube to a place: a netdev, a port of a cube, a container or another",
+        examples: &["attach sniffer br1:toveth1", "attach sniffer eth0 position=first", "attach sniffer container:web"],
     },
     Form {
         topic: Topic::Detach,
         name: "detach",
-        usage: "detach CUBE PORT",
-        about: "detach a transparent cube from a port or a netdev",
+        usage: "detach CUBE PLACE",
+        about: "detach a transparent cube from a place",
         examples: &["detach sniffer br1:toveth1"],
     },
     Form {

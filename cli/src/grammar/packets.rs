@@ -7,7 +7,7 @@ use polycube_api::IDLE;
 use serde_json::json;
 
 use super::error::UsageError;
-use super::flags::Flags;
+use super::flags::{BUNDLE, Flags};
 use super::forms::{CAPTURES, Topic};
 use super::path;
 use super::request::Request;
@@ -90,7 +90,7 @@ impl Joined {
         {
             return Err(UsageError::CubeTwice { cube: twice.clone() });
         }
-        let Flags { write, format, follow, force, count, bundle, keys } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count, bundle, keys, .. } = std::mem::take(&mut words.packets);
         let destination = destination(write, force);
         // Neither other format says where a packet comes from.
         match format.as_deref().or(destination.ending()) {
@@ -143,6 +143,12 @@ impl PacketStream {
         let (cube, lines) = match (words.path.as_slice(), words.command) {
             ([cube, verb], None) if verb == "dump" => (cube.clone(), false),
             ([cube, verb], None) if verb == "watch" => (cube.clone(), true),
+            // As `dump NAME`.
+            ([verb, cube], None) if verb == "watch" => (cube.clone(), true),
+            ([cube, verb, ..], None) if verb == "dump" || verb == "watch" => {
+                let command = if verb == "dump" { "dump" } else { "watch" };
+                return Err(UsageError::ExpressionOfCube { command, cube: cube.clone() });
+            }
             _ => return words.packets.any().map_or(Ok(None), |flag| Err(UsageError::FlagWithoutDump { flag })),
         };
         let clock = words.clock.take_if(|_| lines).map(|(_, clock)| clock).unwrap_or_default();
@@ -150,7 +156,7 @@ impl PacketStream {
         if let Some(pair) = words.pairs.first() {
             return Err(UsageError::PairWithPackets { key: pair.name.clone() });
         }
-        let Flags { write, format, follow, force, count, bundle, keys } = std::mem::take(&mut words.packets);
+        let Flags { write, format, follow, force, count, bundle, keys, .. } = std::mem::take(&mut words.packets);
         let packets = self::count(count)?;
         if lines {
             let flags = Flags { write, format, force, bundle, keys, ..Flags::default() };
@@ -176,7 +182,7 @@ impl PacketStream {
         let format = format.or_else(|| implied.map(str::to_owned));
         let other = format.as_deref().filter(|format| *format != PCAPNG);
         if bundle && other.is_some() {
-            return Err(UsageError::BundleFormat { topic: Topic::Dump });
+            return Err(UsageError::PartOfPcapng { flag: BUNDLE, topic: Topic::Dump });
         }
         check_keys(keys.as_deref(), &destination, other)?;
         Ok(Some(Self { source: PacketSource::Cube(cube), destination, follow, format, packets, clock, bundle, keys }))

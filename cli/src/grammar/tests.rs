@@ -307,10 +307,10 @@ fn framework_verbs_take_exactly_their_words() {
 #[test]
 fn a_mistake_shows_the_form_of_the_command_that_was_typed() {
     let check = |line: &str, expected: &str| {
-        let hint = parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint();
+        let hint = parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint().unwrap();
         assert!(hint.starts_with(&format!("usage: polycubectl {expected}")), "{line}: {hint}");
     };
-    check("detach s", "detach CUBE PORT");
+    check("detach s", "detach CUBE PLACE");
     for line in
         ["s dump -c x", "dump -c x", "s dump -c", "s dump -w a -w b", "s dump --count 5", "dump a b -w", "s dump a=1"]
     {
@@ -328,7 +328,10 @@ fn a_mistake_shows_the_form_of_the_command_that_was_typed() {
     check("s set a..b=1", "NAME [PATH...] set");
     check("add", "SERVICE add");
     for line in ["br1 add set", "s -x", "s --url"] {
-        assert_eq!(parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint(), "try: polycubectl --help");
+        assert_eq!(
+            parse_text(&line.split(' ').collect::<Vec<_>>()).unwrap_err().hint().unwrap(),
+            "try: polycubectl --help"
+        );
     }
 }
 
@@ -389,6 +392,12 @@ fn the_flags_of_dump_go_with_dump_only() {
         "'snaplen=' sets nothing here: settings are set with NAME set snaplen=VALUE",
     );
     check_refused(&["s", "watch", "-json"], "-json goes with show only");
+    check_refused(&["s", "watch", "-o", "json"], "-o goes with show only");
+    for command in ["dump", "watch"] {
+        let error = parse_text(&["s", command, "tcp", "-c", "1"]).unwrap_err().error;
+        assert_eq!(error, UsageError::ExpressionOfCube { command, cube: "s".to_owned() });
+    }
+    check_packets("watch s -c 1 -nn", "s/stream?format=pcapng&follow=true&packets=1", &Destination::Lines);
 }
 
 #[test]
@@ -406,7 +415,7 @@ fn a_number_of_packets_ends_dump_and_watch() {
         assert_eq!(error.error, UsageError::Count { value: count.to_owned() });
     }
     let error = parse(["s", "show", "-c", "5"].map(Into::into)).unwrap_err();
-    assert_eq!(error.error, UsageError::FlagWithoutDump { flag: "-c" });
+    assert_eq!(error.to_string(), "-c goes with NAME dump and NAME watch only");
 }
 
 #[test]

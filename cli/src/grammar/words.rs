@@ -26,6 +26,8 @@ pub(super) struct Words {
     pub(super) own_version: bool,
     pub(super) verbose: bool,
     pub(super) style: Option<Style>,
+    /// The flag that gave the style.
+    style_flag: &'static str,
     pub(super) all: bool,
     /// `--utc` or `--local`.
     pub(super) clock: Option<(&'static str, Clock)>,
@@ -136,8 +138,9 @@ impl Words {
             (_, None) if first == "capture" => Topic::Capture,
             (_, None) if first == "top" && self.pairs.is_empty() => Topic::Top,
             (_, None) if first == "dump" && self.path.len() > 1 && self.path[1] != "watch" => Topic::Dump,
-            (_, None) if self.path.len() == 2 && self.path[1] == "dump" => Topic::Dump,
-            (_, None) if self.path.len() == 2 && self.path[1] == "watch" => Topic::Watch,
+            (_, None) if self.path.len() >= 2 && self.path[1] == "dump" => Topic::Dump,
+            (_, None) if self.path.len() >= 2 && self.path[1] == "watch" => Topic::Watch,
+            (_, None) if self.path.len() == 2 && first == "watch" => Topic::Watch,
             (_, Some(verb)) => Topic::of(verb),
             _ => Topic::General,
         }
@@ -146,7 +149,7 @@ impl Words {
     /// Refuses flags of `show` where nothing is shown.
     pub(super) fn refuse_view(&self) -> Result<(), UsageError> {
         match (self.style, &self.hide) {
-            (Some(style), _) => Err(UsageError::ViewWithoutShow { flag: style.flag() }),
+            (Some(_), _) => Err(UsageError::ViewWithoutShow { flag: self.style_flag }),
             (None, Some(_)) => Err(UsageError::ViewWithoutShow { flag: "-hide" }),
             (None, None) if self.all => Err(UsageError::ViewWithoutShow { flag: "--all" }),
             (None, None) if let Some((flag, _)) = self.clock => Err(UsageError::ClockWithoutTimes { flag }),
@@ -190,6 +193,7 @@ impl Words {
             ("-c", _) => set_once(&mut self.packets.count, "-c", "PACKETS", value, next)?,
             ("--keys", _) => set_once(&mut self.packets.keys, "--keys", "FILE", value, next)?,
             ("--follow", None) => self.packets.follow = true,
+            ("-n" | "-nn", None) => self.packets.numeric = true,
             ("--force", None) => self.packets.force = true,
             (BUNDLE, None) => self.packets.bundle = true,
             ("--all", None) => self.all = true,
@@ -203,6 +207,7 @@ impl Words {
                 let mut form = None;
                 set_once(&mut form, "-o", "FORM", value, next)?;
                 self.style(Style::parse(&form.unwrap_or_default())?)?;
+                self.style_flag = "-o";
             }
             ("-yaml", None) => self.style(Style::Yaml)?,
             ("-hide", None | Some("")) => return Err(UsageError::HideWithoutNames),
@@ -216,6 +221,7 @@ impl Words {
     }
 
     fn style(&mut self, style: Style) -> Result<(), UsageError> {
+        self.style_flag = style.flag();
         match self.style.replace(style) {
             Some(first) if first != style => {
                 Err(UsageError::StylesTogether { first: first.flag(), second: style.flag() })

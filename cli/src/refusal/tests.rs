@@ -29,6 +29,15 @@ fn error(tag: ErrorTag, path: &str, info: ErrorInfo) -> Error {
     }
 }
 
+#[test]
+fn a_capture_in_one_line_has_no_paths_of_its_cube() {
+    let refused =
+        |path: &str| said(Asked::Capture, &error(ErrorTag::InvalidValue, path, ErrorInfo::default()), "REASON");
+    assert_eq!(refused("parents"), "polycubectl: REASON");
+    assert_eq!(refused("packetcapture-45c41a/stream"), "polycubectl: REASON");
+    assert_eq!(refused("snaplen"), "polycubectl: snaplen: REASON");
+}
+
 /// The line of a refusal whose sentence is `reason`.
 fn said(asked: Asked<'_>, error: &Error, reason: &str) -> String {
     let mut error = error.clone();

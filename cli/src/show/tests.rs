@@ -45,10 +45,20 @@ fn names_are_for_scripts() {
 #[test]
 fn a_list_says_whose_a_cube_is_that_goes_with_its_stream() {
     let cubes = json!([
-        {"name": "c", "ephemeral": {"owner": "uid 0 (root)", "age": 120}},
-        {"name": "sniffer"},
+        {
+            "name": "c", "uuid": "u", "service-name": "s", "parent": "eth0", "parents": ["eth0", "any"],
+            "ephemeral": {"owner": "uid 0 (root)", "age": 120},
+        },
+        {"name": "sniffer", "uuid": "v", "service-name": "s", "loglevel": "INFO"},
     ]);
-    check(Detail::Normal, &[], &cubes, "name     ephemeral\nc        uid 0 (root), 2 min\nsniffer\n");
+    check(
+        Detail::Normal,
+        &[],
+        &cubes,
+        "name     service-name  place      owner         age\n\
+         c        s             eth0, any  uid 0 (root)  2 min\n\
+         sniffer  s\n",
+    );
 }
 
 #[test]
@@ -86,7 +96,7 @@ fn brief_counts_lists() {
         &[],
         &bridge(),
         "name: br1\nloglevel: INFO\nratio: 0.5\nshadow: false\nparent: unset\nhosts: [0 items]\nfdb:\n aging: 300\n \
-         entry: [1 items]\nports: [2 items]\n",
+         entry: [1 item]\nports: [2 items]\n",
     );
     check(Detail::Brief, &[], &cubes(), "[2 items]\n");
     check(Detail::Brief, &[], &json!({"addresses": ["a", "b"]}), "addresses: [2 items]\n");
@@ -142,7 +152,7 @@ sniffer                              br1:a
         &json!([{"n": 1, "filters": {"src": "x", "deep": [{"k": 1}]}}, {"n": 2, "filters": {"src": "yy"}}]),
         "\
 n  filters.src  filters.deep
-1  x            [1 items]
+1  x            [1 item]
 2  yy
 ",
     );

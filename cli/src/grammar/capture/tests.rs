@@ -38,6 +38,8 @@ fn places_come_before_the_expression() {
     check_split("capture eth0 -c 3 udp -w -", &["eth0"], "udp");
     check_split("--url http://h:1 capture eth0 all", &["eth0"], "all");
     check_split("capture eth0 -- len = 60", &["eth0"], "len = 60");
+    let Order::Capture(none) = order(&["capture", "eth0", ""]).unwrap() else { panic!() };
+    assert_eq!((none.places.len(), none.expression.as_str()), (1, ""));
     let Order::Capture(quoted) = order(&["capture", "eth0", "eth1", "tcp or udp"]).unwrap() else { panic!() };
     assert_eq!((quoted.places.len(), quoted.expression.as_str()), (2, "tcp or udp"));
 }
@@ -78,6 +80,11 @@ fn limits_and_rotation_have_units() {
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Bytes(100_000_000), keep: Some(3) }));
     assert_eq!(found.snaplen, Some(SnapLen::Bytes(96)));
     assert_eq!(capture("capture eth0 -s 1KiB").snaplen, Some(SnapLen::Bytes(1024)));
+    let found = capture("capture eth0 --for 1500ms -w a --rotate 1.5s");
+    let (time, every) = (found.limits.time, found.rotation.map(|rotation| rotation.every));
+    assert_eq!((time, every), (Some(Duration::from_millis(1_500)), Some(Extent::Time(Duration::from_millis(1_500)))));
+    let found = capture("capture container:web --container-socket /a --container-socket=/b");
+    assert_eq!(found.container_sockets, [Path::new("/a"), Path::new("/b")]);
     let found = capture("capture eth0 --for 30 --bytes 4096 -w a --rotate=1h");
     assert_eq!(found.limits, Limits { packets: None, bytes: Some(4096), time: Some(Duration::from_secs(30)) });
     assert_eq!(found.rotation, Some(Rotation { every: Extent::Time(Duration::from_secs(3600)), keep: None }));
@@ -127,6 +134,9 @@ fn help_can_be_asked_for_anywhere() {
     }
 }
 
+const NO_PLACE: &str = "capture needs a place, before the expression or with -i: a netdev, CUBE:PORT, any, container:NAME or another \
+                        (polycubectl help places)";
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     for (line, message) in [
@@ -136,10 +146,11 @@ fn what_makes_no_sense_is_refused() {
         ("capture eth0 -W5", "capture does not take tcpdump's -W: give --keep 5"),
         ("capture eth0 -s=", "-s needs a value: -s SIZE"),
         ("capture eth0 -c1 -c 2", "-c is given twice"),
-        ("capture eth0 -cx", "'x' is not a whole number from 1: -c takes one"),
-        ("capture", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
-        ("capture tcp port 80", "capture needs a place: a netdev or CUBE:PORT, before the expression, or with -i"),
+        ("capture eth0 -cx", "-c takes a whole number from 1 up, not 'x'"),
+        ("capture", NO_PLACE),
+        ("capture tcp port 80", NO_PLACE),
         ("capture eth0 -s 96 --whole-dns", "--whole-dns goes with -s headers only"),
+        ("capture eth0,eth1", "'eth0,eth1' is not a place: separate places by blanks, as eth0 eth1"),
         ("capture eth0 eth1 eth0", "the place eth0 is given twice"),
         (
             "capture eth0 -i eth1",
@@ -153,17 +164,54 @@ fn what_makes_no_sense_is_refused() {
             "'100' is neither a size nor a time: --rotate takes one such as 100MB or 1h",
         ),
         ("capture eth0 -s 1h", "'1h' is not a size: -s takes one such as 10M or 100kB"),
-        ("capture eth0 -c 0", "'0' is not a whole number from 1: -c takes one"),
+        ("capture eth0 -c 0", "-c takes a whole number from 1 up, not '0'"),
         ("capture eth0 --for soon", "'soon' is not a time: --for takes one such as 30s or 5min"),
         ("capture eth0 --bytes 1s", "'1s' is not a size: --bytes takes one such as 10M or 100kB"),
         ("capture eth0 --format erf", "'erf' is not a format: --format takes pcapng, pcap or pcap-nanos"),
         ("capture eth0 --in --out", "--in and --out exclude each other"),
-        ("capture eth0 --follow", "capture does not know --follow"),
+        ("capture eth0 --follow", "capture does not know --follow: polycubectl capture --help lists its flags"),
         ("capture eth0 --force", "--force needs a file: give -w FILE"),
+        ("capture eth0 --format pcap", "--format needs a file: give -w FILE"),
+        ("capture eth0 --comment x", "--comment is a part of pcapng: write such a file, with -w FILE.pcapng"),
+        ("capture eth0 --comment x -w a.pcap", "--comment is a part of pcapng: write such a file, with -w FILE.pcapng"),
+        ("capture eth0 --bundle -w a.pcap", "--bundle is a part of pcapng: write such a file, with -w FILE.pcapng"),
+        (
+            "capture eth0 -w a.pcapng.gz",
+            "capture does not compress: give -w a name without .gz, and compress the file later",
+        ),
+        (
+            "capture eth0 -w %Y.pcapng --rotate 1h",
+            "'%' in the name of a file stands for itself: --rotate numbers files, as trace-000001.pcapng",
+        ),
         ("capture eth0 -c 1 -c 2", "-c is given twice"),
     ] {
         assert_eq!(order(&line.split(' ').collect::<Vec<_>>()).unwrap_err().to_string(), message, "{line}");
     }
+}
+
+#[test]
+fn what_tcpdump_and_dumpcap_take_is_replaced_by_what_we_take() {
+    for (flags, message) in [
+        ("-XX", "capture does not take tcpdump's -XX: give -w - | tcpdump -nr - -XX"),
+        ("-nnvv", "capture does not take tcpdump's -vv: give -w - | tcpdump -nr - -vv"),
+        (
+            "-r f.pcap",
+            "capture does not take tcpdump's -r: read a file with tcpdump -nr FILE, and files of the daemon with \
+                       polycubectl captures query",
+        ),
+        ("-Q in", "capture does not take tcpdump's -Q: give --in"),
+        ("--direction=out", "capture does not take tcpdump's --direction: give --out"),
+        ("-Q inout", "capture does not take tcpdump's -Q: give --in or --out"),
+        ("-D", "capture does not take tcpdump's -D: polycubectl netdevs lists the netdevs"),
+        ("--snaplen=96", "capture does not take tcpdump's --snaplen: give -s SIZE"),
+        ("-b filesize:1", "capture does not take dumpcap's -b: give --rotate 10MB or --rotate 60s, and --keep 5"),
+    ] {
+        let line = format!("capture eth0 {flags}");
+        let mistake = order(&line.split(' ').collect::<Vec<_>>()).unwrap_err();
+        assert_eq!((mistake.to_string().as_str(), mistake.hint()), (message, None), "{line}");
+    }
+    let found = capture("capture -lnni eth0 -U -p --immediate-mode -s 0 udp");
+    assert_eq!((found.places, found.snaplen), (vec!["eth0".to_owned()], None));
 }
 
 #[test]

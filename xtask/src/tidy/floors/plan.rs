@@ -148,6 +148,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "body",
             "request",
             "capture_flags",
+            "habits",
             "words",
             "plugin_flags",
             "flags",
