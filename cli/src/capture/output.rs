@@ -180,6 +180,7 @@ impl Output {
                 self.dropped = Some(counts.dropped);
                 Ok(())
             }
+            Report::Ended { raw_ip } => Err(Failure::RawIp { place: escape(&raw_ip) }),
             Report::Failed { error } => Err(files.failure(io::Error::other(error))),
         }
     }

@@ -26,10 +26,12 @@ pub(super) fn request(
     let points = topology.points(name.as_str()).into_iter().filter(|(_, point)| !matches!(point, Point::Selector(_)));
     let points = points.map(|(id, point)| {
         let netdev = netdevs.of_point(topology, point);
-        let inside = topology.chosen_at(name, point).and_then(Chosen::name);
+        let chosen = topology.chosen_at(name, point);
+        let inside = chosen.and_then(Chosen::name);
         PluginPoint {
             id,
             is_reversed: inside.is_some(),
+            is_chosen: chosen.is_some(),
             name: inside.unwrap_or_else(|| point.to_string()),
             is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
             is_raw_ip: netdev.as_ref().is_some_and(|netdev| netdevs.is_raw_ip(netdev.ifindex)),

@@ -30,7 +30,8 @@ pub struct State {
     /// What the capture is doing, or what prevents it
     #[schemars(extend("x-summary" = "status"))]
     pub status: String,
-    /// What keeps packets from coming, such as `off` or `attached nowhere`; left out if nothing does
+    /// What keeps packets from coming, such as `off` or `attached nowhere`, or from where they do not come though `any`
+    /// stands for it; left out if nothing does
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<String>,
     /// The filter in force
@@ -397,6 +398,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         let (away, there) = (point(None), point(Some("veth1")));

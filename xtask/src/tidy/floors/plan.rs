@@ -209,6 +209,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "cube",
             "datapath",
+            "places",
             "shared",
             "query",
             "catalogue",
