@@ -384,6 +384,7 @@ fn a_place_that_stands_for_nothing_is_refused_with_the_reason() -> Result<()> {
     stage.daemon.ctl("packetcapture add s capture=bidirectional").ok();
     let alone = stage.lab.peer("alone")?;
     let alone = Process::start(&alone)?;
+    let own = Process::start(stage.lab.host())?;
     for (place, expected) in [
         ("container:none", "container `none` does not exist"),
         ("container:old", "container `old` does not run"),
@@ -393,6 +394,7 @@ fn a_place_that_stands_for_nothing_is_refused_with_the_reason() -> Result<()> {
         ("netns:none", "network namespace `none` does not exist"),
         ("pid:4194305", "process 4194305 does not exist"),
         (&format!("pid:{}", alone.pid()), "no netdev leads from here into"),
+        (&format!("pid:{}", own.pid()), "in the daemon's own network namespace: name its netdevs one by one, or `any`"),
         (&format!("pid:{}/lo", process.pid()), "has no end here"),
         (&format!("pid:{}/eth7", process.pid()), "netdev `eth7` does not exist in"),
         ("pod:default/web", "pods cannot be looked up"),
@@ -426,6 +428,17 @@ fn a_namespace_that_goes_while_it_is_attached_leaves_nothing() -> Result<()> {
         Ok(points == ["any UP", "lo DOWN", "veth1 UP"] || points == ["any UP", "lo UP", "veth1 UP"])
     })?;
     Ok(())
+}
+
+#[test]
+fn a_capture_of_a_place_that_is_gone_says_what_it_waits_for() -> Result<()> {
+    let stage = Stage::start()?;
+    let netns = format!("netns:{}", stage.netns()?);
+    stage.daemon.ctl(&format!("packetcapture add s capture=bidirectional parent={netns}")).ok();
+    let idle = || Ok::<_, anyhow::Error>(stage.daemon.http("GET", "/polycube/v1/s/", None)?.json()?["idle"].clone());
+    assert_eq!(idle()?, Value::Null);
+    stage.wire.host.delete()?;
+    eventually("it waits", || Ok(idle()? == format!("waiting for {netns}")))
 }
 
 #[test]
