@@ -81,6 +81,10 @@ pub struct Wanted<C> {
     /// Points of a transparent cube.
     #[serde(default)]
     pub points: Vec<Point>,
+    /// Places that a transparent cube is attached to and that stand for points, such as `any` and `netns:web`, whether or not
+    /// they stand for any now. Hosts before version 1.3 have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
 }
 
 /// A stream, opened for one reader.

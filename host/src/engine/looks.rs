@@ -59,7 +59,10 @@ impl Engine {
     pub(super) fn report_looks(&mut self, looks: &Looks) {
         for (namespace, look) in looks.iter().filter(|(namespace, look)| self.looked.get(*namespace) != Some(*look)) {
             match (self.looked.get(namespace), look) {
-                (_, Look::Gone(why) | Look::Unknown(why)) => tracing::info!(place = %namespace, "waits: {why}"),
+                (_, Look::Gone(why)) => tracing::info!(place = %namespace, "waits: {why}"),
+                (_, Look::Unknown(why)) => {
+                    tracing::info!(place = %namespace, "stays attached to what it stood for: {why}")
+                }
                 (Some(Look::Gone(_) | Look::Unknown(_)), Look::Found(_)) => {
                     tracing::info!(place = %namespace, "is there again");
                 }
@@ -84,7 +87,7 @@ fn look(namespace: &Namespace, found: io::Result<Inside>) -> Look {
         }
         (Namespace::Process(pid), Some(libc::ESRCH)) => Look::Gone(format!("process {pid} does not exist")),
         (Namespace::Container(name), Some(libc::ESRCH)) => Look::Gone(format!("container `{name}` has ended")),
-        _ => Look::Unknown(format!("cannot look `{namespace}` up: {error}")),
+        _ => Look::Unknown(format!("cannot look up `{namespace}`: {error}")),
     }
 }
 
@@ -102,7 +105,7 @@ mod tests {
             (web(), libc::EINVAL, Ok("/run/netns/web is not a network namespace")),
             (Namespace::Process(12), libc::ESRCH, Ok("process 12 does not exist")),
             (Namespace::Container("web".to_owned()), libc::ESRCH, Ok("container `web` has ended")),
-            (web(), libc::EACCES, Err("cannot look `netns:web` up: Permission denied (os error 13)")),
+            (web(), libc::EACCES, Err("cannot look up `netns:web`: Permission denied (os error 13)")),
         ] {
             let expected = expected.map_or_else(|why| Look::Unknown(why.to_owned()), |why| Look::Gone(why.to_owned()));
             assert_eq!(look(&namespace, Err(error(errno))), expected);

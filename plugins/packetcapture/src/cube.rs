@@ -273,7 +273,8 @@ impl Service for PacketCapture {
             }
         };
         let (capture, lack) = (config.capture, places.lack());
-        let idle = state::idle(capture, &places.taken).filter(|_| capture == Capture::Off || lack.is_none());
+        let idle =
+            state::idle(capture, &places.taken, &wanted.places).filter(|_| capture == Capture::Off || lack.is_none());
         self.in_force.prepare(InForce { settings, filter, idle: idle.or_else(|| lack.clone()), lack });
         Ok(())
     }
