@@ -247,6 +247,12 @@ impl Service for PacketCapture {
         if let Some(at) = over_ip {
             let refused = |error: OtherFormat| Refusal::new(Tag::InvalidValue, error.to_string()).at("pcap-over-ip");
             Seat::check(at, cube.name()).map_err(refused)?;
+            // What polycubed's own option says is not this capture's fault.
+            if config.pcap_over_ip.is_some() {
+                let message = |error| format!("cannot listen at {}: {error}; choose a port from 1024 up", at.address);
+                let refused = |error| Refusal::new(Tag::InvalidValue, message(error)).at("pcap-over-ip");
+                Seat::check_permission(at).map_err(refused)?;
+            }
         }
         let (filter, places) = self.filter(config, points)?;
         let settings = Arc::new(Settings::new(config, cube.name(), &places.taken, roots, over_ip)?);
