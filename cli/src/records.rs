@@ -5,14 +5,18 @@ pub(crate) mod blocks;
 use std::mem;
 use std::time::Duration;
 
-use pcap_file::DataLink;
 use pcap_file::pcap::{PcapParseError, PcapParser, PcapTsResolution};
 use pcap_file::pcapng::blocks::Block;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{PcapNgParseError, PcapNgParser};
+use pcap_file::{DataLink, Endianness};
 
 /// The first block of pcapng (draft-ietf-opsawg-pcapng, section 4.1), the same in either byte order.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// The type of Interface Statistics Blocks, and their options `isb_osdrop` and `isb_usrdeliv`.
+const STATISTICS: u32 = 5;
+const OS_DROP: u16 = 7;
+const DELIVERED: u16 = 8;
 /// Far more than a record of the longest snap length takes (262,144 bytes): what is longer is not a record.
 const LONGEST: usize = 1 << 20;
 
@@ -79,6 +83,27 @@ impl Records {
         let mut whole = mem::replace(&mut self.begun, begun);
         whole.truncate(whole.len() - self.begun.len());
         Ok(whole)
+    }
+
+    /// An Interface Statistics Block (draft-ietf-opsawg-pcapng, section 4.6) to follow the records so far: how many packets
+    /// were taken by `time`, and how many were dropped, if that is known. `None` where no format or interface has room for it.
+    pub(crate) fn statistics(&self, time: Duration, taken: u64, dropped: Option<u64>) -> Option<Vec<u8>> {
+        let Some(Parser::PcapNg(parser)) = &self.parser else { return None };
+        let stamp = parser.interfaces().first()?.ts_resolution().encode_timestamp(time).ok()?;
+        let is_big = matches!(parser.section().endianness, Endianness::Big);
+        let half = |value: u16| if is_big { value.to_be_bytes() } else { value.to_le_bytes() };
+        let word = |value: u32| if is_big { value.to_be_bytes() } else { value.to_le_bytes() };
+        let long = |value: u64| if is_big { value.to_be_bytes() } else { value.to_le_bytes() };
+        let mut body = [word(0), word((stamp >> 32) as u32), word(stamp as u32)].concat();
+        let counts = [dropped.map(|dropped| (OS_DROP, dropped)), Some((DELIVERED, taken))];
+        for (code, count) in counts.into_iter().flatten() {
+            body.extend([half(code), half(8)].concat());
+            body.extend(long(count));
+        }
+        // The end of the options.
+        body.extend(word(0));
+        let length = word(u32::try_from(body.len() + 12).ok()?);
+        Some([&word(STATISTICS), &length, &body[..], &length].concat())
     }
 
     /// Whether the stream ended within a record.

@@ -1,7 +1,7 @@
 //! A capture's packets, from the daemon to a file, a pipe or a terminal, as they arrive.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
@@ -118,6 +118,7 @@ impl Flow<'_> {
                 biased;
                 () = stop.wait() => {
                     self.count_dropped().await;
+                    self.conclude(&records, &mut stop).await?;
                     return Ok(StopReason::Interrupted);
                 }
                 never = &mut feed => match never {},
@@ -174,6 +175,16 @@ impl Flow<'_> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(StopReason::ReaderGone)),
             Err(error) => Err(self.sink.failure(error)),
         }
+    }
+
+    /// Ends a stream of pcapng that the daemon would go on with as the daemon does, with what became of its packets.
+    async fn conclude(&mut self, records: &Records, stop: &mut Stop) -> Result<(), Failure> {
+        if self.lines.is_some() {
+            return Ok(());
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Some(block) = records.statistics(now, self.tally.packets(), self.tally.dropped) else { return Ok(()) };
+        self.write(block, stop).await.map(|_| ())
     }
 
     /// Reports when the daemon has another reason why no packets come. If it does not say, there is none.

@@ -123,7 +123,7 @@ impl Containers {
         if answers.is_empty() && failures.is_empty() {
             let sockets: Vec<_> = self.asked_for(asked).map(|runtime| runtime.socket.display().to_string()).collect();
             let (sockets, options) = (sockets.join(" or "), options(asked));
-            return Known::Unknown(format!("cannot look {name} up: no runtime listens on {sockets}; {options}"));
+            return Known::Unknown(format!("cannot look up {name}: no runtime listens on {sockets}; {options}"));
         }
         conclude(&name, asked, &answers, &failures)
     }
@@ -174,7 +174,7 @@ fn conclude(name: &str, asked: Asked<'_>, answers: &[(&Runtime, Answer)], failur
             };
             Known::Gone(format!("{one} and {other} both have a {name}: {way_out}"))
         }
-        [] if !failures.is_empty() => Known::Unknown(format!("cannot look {name} up: {}", failures.join("; "))),
+        [] if !failures.is_empty() => Known::Unknown(format!("cannot look up {name}: {}", failures.join("; "))),
         [] if is_any(Answer::Stopped) => Known::Gone(format!("{name} does not run")),
         [] => Known::Gone(format!("{name} does not exist")),
     }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(web(runs(), runs(), &[]), gone("/d and /c both have a container `web`: give its id"));
         assert_eq!(web(Answer::Missing, Answer::Stopped, &[]), gone("container `web` does not run"));
         assert_eq!(web(Answer::Missing, Answer::Missing, &[]), gone("container `web` does not exist"));
-        let unknown = Known::Unknown("cannot look container `web` up: /x: slow".to_owned());
+        let unknown = Known::Unknown("cannot look up container `web`: /x: slow".to_owned());
         assert_eq!(web(Answer::Missing, Answer::Stopped, &["/x: slow"]), unknown);
         assert!(matches!(web(runs(), Answer::Several, &[]), Known::Gone(why) if why.starts_with("more than one")));
         assert!(

@@ -336,7 +336,7 @@ impl Engine {
             // The kernel does not report each netdev whose other end moves to another namespace.
             match self.present.reread() {
                 Ok(news) => self.news.extend(news),
-                Err(error) => tracing::error!("cannot look netdevs up: {error}"),
+                Err(error) => tracing::error!("cannot look up netdevs: {error}"),
             }
         }
         // A change made for the netdevs of a moment ago would forget which of them were renamed.

@@ -57,6 +57,8 @@ pub(crate) struct Inside {
     pub nsid: Option<i32>,
     /// Its netdevs, by ifindex, as far as they can be listed.
     pub netdevs: BTreeMap<u32, String>,
+    /// Whether it is known to be the daemon's own.
+    pub is_own: bool,
 }
 
 /// What packets begin with on a netdev.

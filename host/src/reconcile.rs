@@ -133,6 +133,11 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         &self.netdevs
     }
 
+    /// What the cubes asked to have loaded.
+    pub(crate) fn datapaths(&self) -> &Datapaths {
+        &self.datapaths
+    }
+
     pub(crate) fn cubes(&self) -> &C {
         &self.cubes
     }

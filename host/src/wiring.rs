@@ -21,7 +21,7 @@ use polycube_layout::chain::{MAX_TAIL_CALLS, NO_PORT, PORTS};
 use polycube_loader::chain::{self, Slots};
 use polycube_loader::described::Checked;
 use polycube_loader::object::JumpTable;
-use polycube_plugin_api::{Direction, Jumps, MapSpec, Program, ServiceKind};
+use polycube_plugin_api::{Direction, Jumps, LeftOut, MapSpec, Program, ServiceKind};
 
 pub(crate) use exits::{CubeExits, Exit};
 pub(crate) use netdevs::{Netdevs, PortKey};
@@ -35,6 +35,7 @@ pub(crate) struct CubeDatapath {
     pub programs: Vec<Program>,
     pub maps: Vec<MapSpec>,
     pub jumps: Vec<Jumps>,
+    pub left_out: Vec<LeftOut>,
     pub objects: Vec<Arc<[u8]>>,
     pub checked: Checked,
 }

@@ -178,6 +178,15 @@ pub struct Target {
     pub constants: Vec<(String, Vec<u8>)>,
 }
 
+/// A point that a service leaves out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its [`Point::id`](crate::Point::id).
+    pub point: u32,
+    /// Why, as a clause: `the format pcap has no place for its packets`.
+    pub reason: String,
+}
+
 /// Programs and maps for one configuration. The default is none: packets pass by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datapath {
@@ -188,6 +197,10 @@ pub struct Datapath {
     /// Programs that others jump to by index. A host of ABI 1.2 or earlier does not know them, and refuses the map.
     #[serde(default)]
     pub jumps: Vec<Jumps>,
+    /// Points that have no programs because the configuration does not fit them, which users are told. A host of ABI 1.2 or
+    /// earlier does not know them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// ELF objects and instructions that contain the programs.
     #[serde(skip)]
     pub objects: Vec<Cow<'static, [u8]>>,

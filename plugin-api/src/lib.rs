@@ -80,7 +80,7 @@ mod threads;
 pub use action::{ActionCall, Outcome};
 pub use cube::{Cube, Level};
 pub use datapath::{
-    Code, Count, Datapath, Direction, InnerMap, Jumps, Map, MapKind, MapSpec, Maps, Program, Target, constant,
+    Code, Count, Datapath, Direction, InnerMap, Jumps, LeftOut, Map, MapKind, MapSpec, Maps, Program, Target, constant,
 };
 pub use environment::{Address, Changes, Environment, Hop, Neighbour, NeighbourState, Route, Topic};
 pub use netdevs::{Netdev, NetdevState, Netdevs};

@@ -144,6 +144,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         let points = [point(3, "veth1")];

@@ -43,6 +43,9 @@ pub struct Point {
     /// there. Hosts before version 1.3 do not have such points.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_reversed: bool,
+    /// Whether a place such as `any` stands for the point: nobody named it. Hosts before version 1.3 have no such places.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_chosen: bool,
     /// What is set as the peer of the port: a netdev, which need not exist, or another cube's port. `None` where the point is a
     /// netdev, or the port has no peer. Hosts before version 1.3 do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +81,10 @@ pub struct Wanted<C> {
     /// Points of a transparent cube.
     #[serde(default)]
     pub points: Vec<Point>,
+    /// Places that a transparent cube is attached to and that stand for points, such as `any` and `netns:web`, whether or not
+    /// they stand for any now. Hosts before version 1.3 have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
 }
 
 /// A stream, opened for one reader.

@@ -63,6 +63,7 @@ impl Setup {
             is_loopback: *name == "lo",
             is_raw_ip: name.starts_with("tun"),
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         self.points = (1..).zip(netdevs).map(point).collect();

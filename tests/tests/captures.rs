@@ -131,7 +131,18 @@ fn a_query_finds_packets_of_all_formats_in_order_of_time() -> Result<()> {
     ensure!(query(&scene, "tcp or udp and after 1h ago and before now")? == all);
     let log = scene.daemon.log();
     ensure!(log.contains("files in") && log.contains("a query read 0 of 3 files"), "{log}");
-    for (expression, why) in [("prot 5", "prot"), ("udp or after 1h ago", "whole expression"), ("after x", "no time")] {
+    let files = list(&scene.daemon)?;
+    let first = files.iter().filter_map(|file| file["first"].as_str()).min().context("a time")?;
+    let shown = first.trim_end_matches('Z');
+    ensure!(query(&scene, &format!("after {shown}+00:00"))? == all, "as it is shown elsewhere: {shown}");
+    ensure!(query(&scene, &format!("after {shown}-05:00"))?.is_empty(), "five hours later");
+    for (expression, why) in [
+        ("prot 5", "prot"),
+        ("udp or after 1h ago", "whole expression"),
+        ("after x", "`x` is not a time"),
+        ("after 2026-11-29 14:46", "write `2026-11-29T14:46`"),
+        ("after 2 minutes ago", "write `2min ago`"),
+    ] {
         let refused = scene.daemon.ctl_words(&["captures", "query", expression]);
         let said = &refused.stderr;
         ensure!(said.contains(why) && said.starts_with("polycubectl: expression: "), "{expression}: {said}");

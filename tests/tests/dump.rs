@@ -77,12 +77,29 @@ fn what_is_followed_into_a_file_is_what_passed() -> Result<()> {
         let summary = interrupt(child)?;
         assert!(summary.starts_with("200 packets, 20 kB in ") && summary.contains(", 0 dropped: "), "{summary}");
         let file = pcap::read(&path)?;
+        let last = file.metadata.statistics.last().map(|last| (last.delivered, last.dropped, last.packets_before));
+        assert_eq!(last, (format == Format::Pcapng).then_some((u64::from(FRAMES), 0, FRAMES as usize)), "{name}");
         assert_eq!((file.format, bytes(&file.records)), (format, frames.iter().map(Vec::as_slice).collect()));
         assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
         let again = scene.daemon.ctl_words(&words).one_line(74);
         assert!(again.ends_with("already exists: choose another name, or give --force to overwrite it"), "{again}");
         eventually("no reader", || Ok(scene.get("sniffer/streams")?.as_array().is_some_and(Vec::is_empty)))?;
     }
+    Ok(())
+}
+
+#[test]
+fn what_ends_by_itself_ends_with_statistics() -> Result<()> {
+    let scene = scene()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("three.pcapng");
+    let words = ["sniffer", "dump", "--follow", "-c", "3", "-w", path.to_str().context("UTF-8")?];
+    let child = follow(&scene, &mut ctl(&scene, &words)?)?;
+    send(&scene, FRAMES)?;
+    assert!(child.wait_with_output()?.status.success());
+    let file = pcap::read(&path)?;
+    let last = file.metadata.statistics.last().context("no statistics at the end")?;
+    assert_eq!((file.records.len(), last.delivered, last.packets_before), (3, 3, 3));
     Ok(())
 }
 

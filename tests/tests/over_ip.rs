@@ -289,6 +289,8 @@ fn places_that_are_wrong_are_refused_and_those_open_to_others_are_warned_of() ->
         let refusal = scene.daemon.ctl(&format!("sniffer set pcap-over-ip={value}")).one_line(2);
         ensure!(refusal.contains("is not a place to listen at"), "{refusal}");
     }
+    let refusal = scene.daemon.ctl("sniffer set pcap-over-ip=80").one_line(2);
+    ensure!(refusal.contains("cannot listen at 127.0.0.1:80: Permission denied"), "{refusal}");
     scene.daemon.ctl("sniffer set pcap-over-ip=0.0.0.0:57012").ok();
     let log = scene.daemon.log();
     ensure!(log.contains("everybody who reaches 0.0.0.0:57012 reads this capture's packets"), "{log}");

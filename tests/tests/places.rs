@@ -3,7 +3,7 @@
 //! Runtimes are servers of the test's own, and namespaces are real ones.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -255,6 +255,67 @@ fn any_takes_in_netdevs_that_come_and_takes_each_packet_of_one_once() -> Result<
     Ok(())
 }
 
+/// What a running capture's point says: its status, and the reason.
+fn point_of_capture(stage: &Stage, name: &str) -> Result<Option<(String, String)>> {
+    let cubes = stage.daemon.http("GET", "/polycube/v1/topology", None)?.json()?;
+    let cube = cubes[0]["name"].as_str().context("a cube")?;
+    let cube = stage.daemon.http("GET", &format!("/polycube/v1/{cube}/"), None)?.json()?;
+    let points = cube["points"].as_array().with_context(|| format!("no points: {cube}"))?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let point = points.iter().find(|point| point["name"] == name);
+    Ok(point.map(|point| (text(&point["status"]), text(&point["reason"]))))
+}
+
+#[test]
+fn one_tunnel_does_not_end_the_capture_of_any() -> Result<()> {
+    for (words, tunnel_first, expected) in [
+        (["any", "udp and not ether host 2:0:0:0:0:9"], false, "ethernet addresses"),
+        (["any", "udp and not ether host 2:0:0:0:0:9"], true, "ethernet addresses"),
+        (["any", "--format=pcap"], false, "write pcapng"),
+        (["any", "--format=pcap"], true, "write pcapng"),
+    ] {
+        let stage = Stage::start()?;
+        let other = stage.lab.peer("other")?;
+        let tunnel = || -> Result<()> {
+            for words in ["tuntap add dev tun7 mode tun", "link set tun7 up"] {
+                let status = stage.lab.host().command("ip").args(words.split(' ')).status();
+                ensure!(status.context("ip is missing: install iproute2")?.success(), "ip {words}");
+            }
+            Ok(())
+        };
+        if tunnel_first {
+            tunnel()?;
+        }
+        let mut running = stage.capture(&words)?;
+        if !tunnel_first {
+            tunnel()?;
+        }
+        eventually("tun7 is left out, with the reason", || {
+            let point = point_of_capture(&stage, "tun7")?;
+            Ok(point.is_some_and(|(status, why)| {
+                status == "DOWN" && why.starts_with("left out: ") && why.contains(expected)
+            }))
+        })?;
+        let later = stage.lab.veth("veth7", &other, "eth0")?;
+        eventually("veth7 is in", || {
+            Ok(point_of_capture(&stage, "veth7")?.is_some_and(|(_, reason)| !reason.starts_with("left out")))
+        })?;
+        stage.send(&later, true, 0, 4)?;
+        eventually("the packets", || Ok(pcap::read(&running.file).is_ok_and(|file| file.records.len() >= 4)))?;
+        let mut stderr = BufReader::new(running.child.stderr.take().context("stderr is a pipe")?);
+        let mut said = String::new();
+        while !said.contains("not capturing at tun7: ") {
+            ensure!(stderr.read_line(&mut said)? > 0, "{words:?}: the client has not said why: {said}");
+        }
+        assert!(said.contains(expected), "{said}");
+        assert!(running.child.try_wait()?.is_none(), "the capture goes on");
+        let pid = rustix::process::Pid::from_child(&running.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        assert!(running.child.wait()?.success());
+    }
+    Ok(())
+}
+
 #[test]
 fn a_capture_follows_its_container() -> Result<()> {
     let mut stage = Stage::start()?;
@@ -323,6 +384,7 @@ fn a_place_that_stands_for_nothing_is_refused_with_the_reason() -> Result<()> {
     stage.daemon.ctl("packetcapture add s capture=bidirectional").ok();
     let alone = stage.lab.peer("alone")?;
     let alone = Process::start(&alone)?;
+    let own = Process::start(stage.lab.host())?;
     for (place, expected) in [
         ("container:none", "container `none` does not exist"),
         ("container:old", "container `old` does not run"),
@@ -332,6 +394,7 @@ fn a_place_that_stands_for_nothing_is_refused_with_the_reason() -> Result<()> {
         ("netns:none", "network namespace `none` does not exist"),
         ("pid:4194305", "process 4194305 does not exist"),
         (&format!("pid:{}", alone.pid()), "no netdev leads from here into"),
+        (&format!("pid:{}", own.pid()), "in the daemon's own network namespace: name its netdevs one by one, or `any`"),
         (&format!("pid:{}/lo", process.pid()), "has no end here"),
         (&format!("pid:{}/eth7", process.pid()), "netdev `eth7` does not exist in"),
         ("pod:web", "does not name a pod: give its namespace, too"),
@@ -365,6 +428,17 @@ fn a_namespace_that_goes_while_it_is_attached_leaves_nothing() -> Result<()> {
         Ok(points == ["any UP", "lo DOWN", "veth1 UP"] || points == ["any UP", "lo UP", "veth1 UP"])
     })?;
     Ok(())
+}
+
+#[test]
+fn a_capture_of_a_place_that_is_gone_says_what_it_waits_for() -> Result<()> {
+    let stage = Stage::start()?;
+    let netns = format!("netns:{}", stage.netns()?);
+    stage.daemon.ctl(&format!("packetcapture add s capture=bidirectional parent={netns}")).ok();
+    let idle = || Ok::<_, anyhow::Error>(stage.daemon.http("GET", "/polycube/v1/s/", None)?.json()?["idle"].clone());
+    assert_eq!(idle()?, Value::Null);
+    stage.wire.host.delete()?;
+    eventually("it waits", || Ok(idle()? == format!("waiting for {netns}")))
 }
 
 #[test]

@@ -200,6 +200,7 @@ impl Output {
                 self.failed = Some(error);
                 Ok(())
             }
+            Report::Ended { raw_ip } => Err(Failure::RawIp { place: escape(&raw_ip) }),
         }
     }
 

@@ -19,6 +19,9 @@ pub(super) enum Report {
     },
     /// It cannot be written.
     Failed { error: String },
+    /// Its format has no room for the packets of this place, beside others.
+    #[serde(rename_all = "kebab-case")]
+    Ended { raw_ip: String },
 }
 
 /// Cuts what arrives into reports.

@@ -15,7 +15,16 @@ impl View {
     pub(crate) fn of(model: Model, facts: &Facts) -> Self {
         let Model { topology, registry, deferred, unrestored } = model;
         let (netdevs, present) = (facts.wired.clone(), facts.present.clone());
-        Self { topology, registry, deferred, netdevs, present, instances: OrdMap::new(), unrestored }
+        Self {
+            topology,
+            registry,
+            deferred,
+            netdevs,
+            present,
+            instances: OrdMap::new(),
+            unrestored,
+            datapaths: OrdMap::new(),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ impl Engine {
     pub(super) fn follow_netdevs(&mut self) {
         match self.present.refresh() {
             Ok(news) => self.news.extend(news),
-            Err(error) => tracing::error!("cannot look netdevs up: {error}"),
+            Err(error) => tracing::error!("cannot look up netdevs: {error}"),
         }
         let states = std::mem::take(&mut self.news.states);
         self.wire_netdevs();

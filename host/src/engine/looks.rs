@@ -60,7 +60,10 @@ impl Engine {
     pub(super) fn report_looks(&mut self, looks: &Looks) {
         for (namespace, look) in looks.iter().filter(|(namespace, look)| self.looked.get(*namespace) != Some(*look)) {
             match (self.looked.get(namespace), look) {
-                (_, Look::Gone(why) | Look::Unknown(why)) => tracing::info!(place = %namespace, "waits: {why}"),
+                (_, Look::Gone(why)) => tracing::info!(place = %namespace, "waits: {why}"),
+                (_, Look::Unknown(why)) => {
+                    tracing::info!(place = %namespace, "stays attached to what it stood for: {why}");
+                }
                 (Some(Look::Gone(_) | Look::Unknown(_)), Look::Found(_)) => {
                     tracing::info!(place = %namespace, "is there again");
                 }
@@ -88,7 +91,7 @@ fn look(namespace: &Namespace, found: io::Result<Inside>) -> Look {
         (Namespace::Container(_) | Namespace::Pod { .. }, Some(libc::ESRCH | libc::ENOENT)) => {
             Look::Gone(format!("{described} has ended"))
         }
-        _ => Look::Unknown(format!("cannot look `{namespace}` up: {error}")),
+        _ => Look::Unknown(format!("cannot look up `{namespace}`: {error}")),
     }
 }
 
@@ -108,7 +111,7 @@ mod tests {
             (Namespace::Process(12), libc::ESRCH, Ok("process 12 does not exist")),
             (Namespace::Container("web".to_owned()), libc::ESRCH, Ok("container `web` has ended")),
             (pod(), libc::ENOENT, Ok("pod `default/web` has ended")),
-            (web(), libc::EACCES, Err("cannot look `netns:web` up: Permission denied (os error 13)")),
+            (web(), libc::EACCES, Err("cannot look up `netns:web`: Permission denied (os error 13)")),
         ] {
             let expected = expected.map_or_else(|why| Look::Unknown(why.to_owned()), |why| Look::Gone(why.to_owned()));
             assert_eq!(look(&namespace, Err(error(errno))), expected);

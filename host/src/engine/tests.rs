@@ -24,6 +24,7 @@ fn handle(instances: OrdMap<CubeName, Arc<Instance>>) -> (Handle, mpsc::Unbounde
         present: Table::default(),
         instances,
         unrestored: OrdMap::new(),
+        datapaths: OrdMap::new(),
     };
     let view = Arc::new(RwLock::new(Arc::new(view)));
     (Handle::new(messages, view, Arc::from([]), Arc::default(), Arc::new(Containers::new(&[], &[]))), inbox)

@@ -104,6 +104,12 @@ impl Draft<'_> {
         if self.absent == super::Absent::Awaited {
             return Ok(());
         }
+        if inside.is_own {
+            let message = format!(
+                "`{namespace}` is in the daemon's own network namespace: name its netdevs one by one, or `any`"
+            );
+            return Err(Problem::bad("", message));
+        }
         let Facts { present, wired, .. } = self.facts;
         let ends = |present: &Table, wired: &Netdevs| -> BTreeSet<Option<String>> {
             let theirs = present.links().filter(|link| wired.link_port(&link.name).is_none());

@@ -273,7 +273,7 @@ impl Instance {
         let objects = self.known(answer.objects.iter().map(RVec::as_slice));
         let checked = described::check(&datapath, &objects, self.kind, &asked)
             .map_err(|fault| Failure::Unusable { service: self.service.clone(), fault })?;
-        let Datapath { programs, maps, jumps, .. } = datapath;
+        let Datapath { programs, maps, jumps, left_out, .. } = datapath;
         if self.admits(Level::Debug) {
             let list = |words: Vec<String>| if words.is_empty() { "none".to_owned() } else { words.join(", ") };
             let maps = list(maps.iter().map(|map| map.name.clone()).collect());
@@ -281,7 +281,7 @@ impl Instance {
             self.log.write(Level::Debug, &format!("asks for programs: {programs}; maps: {maps}"));
         }
         let objects = objects.iter().map(|object| Arc::clone(&object.bytes)).collect();
-        Ok(CubeDatapath { programs, maps, jumps, objects, checked })
+        Ok(CubeDatapath { programs, maps, jumps, left_out, objects, checked })
     }
 
     /// The objects of an answer, those of the answer before it or of another cube's where they are the same.

@@ -23,13 +23,17 @@ pub(super) fn request(
         name: port_name.to_string(),
         netdev: netdevs.of_port(name, port_name, port).map(|netdev| netdev.name),
     });
-    let points = topology.points(name.as_str()).into_iter().filter(|(_, point)| !matches!(point, Point::Selector(_)));
-    let points = points.map(|(id, point)| {
+    let (places, points): (Vec<_>, Vec<_>) =
+        topology.points(name.as_str()).into_iter().partition(|(_, point)| matches!(point, Point::Selector(_)));
+    let places = places.into_iter().map(|(_, place)| place.to_string()).collect();
+    let points = points.into_iter().map(|(id, point)| {
         let netdev = netdevs.of_point(topology, point);
-        let inside = topology.chosen_at(name, point).and_then(Chosen::name);
+        let chosen = topology.chosen_at(name, point);
+        let inside = chosen.and_then(Chosen::name);
         PluginPoint {
             id,
             is_reversed: inside.is_some(),
+            is_chosen: chosen.is_some(),
             name: inside.unwrap_or_else(|| point.to_string()),
             is_loopback: netdev.as_ref().is_some_and(|netdev| netdev.ifindex == LOOPBACK),
             is_raw_ip: netdev.as_ref().is_some_and(|netdev| netdevs.is_raw_ip(netdev.ifindex)),
@@ -42,6 +46,6 @@ pub(super) fn request(
     let settings = || cube.ports().map(|(name, port)| (name.as_str(), &port.settings));
     let completed = service.map(|service| service.model.with_ports(&cube.config, settings()));
     let config = completed.as_ref().unwrap_or(&cube.config);
-    let wanted = Wanted { config, ports: ports.collect(), points: points.collect() };
+    let wanted = Wanted { config, ports: ports.collect(), points: points.collect(), places };
     serde_json::to_string(&wanted).unwrap_or_default().into()
 }

@@ -146,7 +146,8 @@ fn described(
             name = word(&given).ok_or_else(|| Problem::bad(format!("{service}/name"), "`name` must be a string"))?;
         }
         if let (Some(leaf), Some((own, peer))) = (connection, client.ends) {
-            members.entry(leaf).or_insert_with(|| format!("{own} {peer}").into());
+            // The client asks how the capture is doing, and ends it, on other connections.
+            members.entry(leaf).or_insert_with(|| format!("{own} {}", peer.ip()).into());
         }
     }
     let name = CubeName::parse(&name).map_err(|problem| problem.at(format!("{service}/name")))?;

@@ -153,7 +153,7 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
         add_chains(json, &Point::Port(name.clone(), port_name.clone()));
     }
     if cube.role == Role::Transparent {
-        let points = view.topology.points(name.as_str()).into_iter().map(|(_, point)| {
+        let points = view.topology.points(name.as_str()).into_iter().map(|(id, point)| {
             let netdev = view.netdevs.of_point(&view.topology, point);
             let mut json = json!({ "name": point.to_string() });
             if let Point::Selector(selector) = point {
@@ -165,6 +165,10 @@ pub(super) fn placed(view: &View, name: &CubeName, cube: &Cube) -> Value {
                 json["inside"] = chosen.inside.as_deref().into();
             }
             add_status(&mut json, view, netdev.as_ref());
+            if let Some(reason) = view.left_out(name, id) {
+                json["status"] = "DOWN".into();
+                json["reason"] = format!("left out: {reason}").into();
+            }
             let position = from_wire(&view.topology, point).iter().position(|other| other == name);
             json["position"] = position.into();
             add_chains(&mut json, point);

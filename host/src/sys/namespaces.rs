@@ -1,6 +1,6 @@
 //! Network namespaces, seen from the daemon's own.
 //!
-//! None is entered, and no file of `/proc` is read: a daemon without CAP_SYS_PTRACE may not open `/proc/PID/ns/net` of a
+//! None is entered, and nothing that matters depends on a file of `/proc`: a daemon without CAP_SYS_PTRACE may not open `/proc/PID/ns/net` of a
 //! process that has capabilities. `RTM_GETNSID` takes the number of a process and asks for no permission
 //! (`rtnl_net_getid()` in net/core/net_namespace.c). The kernel numbers a namespace when a netdev refers to it, so one without a
 //! number has no veth pair that leads here.
@@ -17,6 +17,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::nsid::{NsidAttribute, NsidMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
+use rustix::fs::{Stat, fstat, stat};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::regular;
@@ -34,7 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// `NotFound` if there is none, `EINVAL` if the file is something else, or what the kernel says.
 pub(crate) fn of_name(name: &str) -> io::Result<Inside> {
     let file = regular::open(&Path::new(NAMED).join(name))?;
-    inside(&NsidAttribute::Fd(descriptor(file.as_raw_fd())))
+    let inside = inside(&NsidAttribute::Fd(descriptor(file.as_raw_fd())))?;
+    Ok(Inside { is_own: is_same(fstat(&file), stat("/proc/self/ns/net")), ..inside })
 }
 
 /// The namespace of a process.
@@ -42,7 +44,15 @@ pub(crate) fn of_name(name: &str) -> io::Result<Inside> {
 /// # Errors
 /// `ESRCH` if there is no such process, or what the kernel says.
 pub(crate) fn of_process(pid: u32) -> io::Result<Inside> {
-    inside(&NsidAttribute::Pid(pid))
+    let inside = inside(&NsidAttribute::Pid(pid))?;
+    // Unlike `ns/net`, this file is there for everybody, and each namespace has its own (`proc_net_ns_init()` in
+    // fs/proc/proc_net.c).
+    Ok(Inside { is_own: is_same(stat(format!("/proc/{pid}/net/dev")), stat("/proc/self/net/dev")), ..inside })
+}
+
+/// Whether two files are known to be one.
+fn is_same(one: rustix::io::Result<Stat>, other: rustix::io::Result<Stat>) -> bool {
+    matches!((one, other), (Ok(one), Ok(other)) if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// Descriptors are not negative.
@@ -93,7 +103,7 @@ fn inside(namespace: &NsidAttribute) -> io::Result<Inside> {
         // Another user namespace may own it. Its veth pairs are known all the same, without the names of their other ends.
         tracing::debug!(nsid, %error, "cannot list the netdevs of a namespace");
     }
-    Ok(Inside { nsid: Some(nsid), netdevs })
+    Ok(Inside { nsid: Some(nsid), netdevs, is_own: false })
 }
 
 /// When an answer is complete.

@@ -64,10 +64,11 @@ pub struct Config {
     pub comment: Option<String>,
     /// Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
     pub store: Store,
-    /// A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its own
+    /// A TCP connection that is not recorded, as its two ends, or all that an address has with one end; a capture that is
+    /// streamed over TCP leaves out what its client has with the daemon
     #[schemars(
         regex(pattern = "^[0-9a-fA-F.:\\[\\]]+ [0-9a-fA-F.:\\[\\]]+$"),
-        extend("x-connection" = true, "x-minor" = true, "examples" = ["192.0.2.1:9000 192.0.2.7:40000"])
+        extend("x-connection" = true, "x-minor" = true, "examples" = ["192.0.2.1:9000 192.0.2.7:40000", "192.0.2.1:9000 192.0.2.7"])
     )]
     pub without_connection: Option<String>,
     /// Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or ADDRESS:PORT, which

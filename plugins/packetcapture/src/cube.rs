@@ -7,20 +7,21 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
-use polycube_filter::{Compiled, joined};
+use polycube_filter::{Compiled, LinkType, joined};
 use polycube_layout::ring::MAX_SNAPLEN;
 use polycube_plugin_api::{
     Action, ActionCall, Cube, Datapath, Level, Maps, Opened, Outcome, Point, Refusal, Service, ServiceKind, Staged,
     Stream, Tag, Wanted,
 };
 
-use crate::config::{Config, Connection, OverIp, Store, without};
+use crate::config::{Capture, Config, Connection, OverIp, Store, without};
 use crate::datapath;
 use crate::filter::{self, Programs, Source};
 use crate::format::Format;
 use crate::keys::{KeyLog, KeysError, Taken};
 use crate::lock::lock;
 use crate::over_ip::{Member, OtherFormat, Seat};
+use crate::places::Places;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting, log_of};
 use crate::settings::Settings;
 use crate::shared;
@@ -58,6 +59,8 @@ struct InForce {
     filter: Arc<Filter>,
     /// Why there are no packets with it.
     idle: Option<String>,
+    /// Where there are none, though a place such as `any` stands for it.
+    lack: Option<String>,
 }
 
 /// The session, which outlives changes of its settings.
@@ -88,18 +91,24 @@ impl PacketCapture {
         lock(&self.phases)
     }
 
-    fn filter(&self, config: &Config, points: &[Point]) -> Result<Arc<Filter>, Refusal> {
+    /// The places of a capture, and the filter at those that are not left out.
+    fn filter(&self, config: &Config, points: &[Point]) -> Result<(Arc<Filter>, Places), Refusal> {
+        let mut places = Places::of(config, points);
+        let filter = self.filter_at(config, &places)?;
+        places.fit(&filter.programs);
+        Ok((filter, places))
+    }
+
+    fn filter_at(&self, config: &Config, places: &Places) -> Result<Arc<Filter>, Refusal> {
         let (fields, netmask, connection) = (config.fields()?, config.netmask()?, config.without_connection()?);
         let given = config.expression();
         let mut own: Vec<String> = connection.iter().map(Connection::expression).collect();
         // What is read at the loopback passes nowhere else.
-        let passes = |at: &OverIp| !at.address.ip().is_loopback() || points.iter().any(|point| point.is_loopback);
+        let passes = |at: &OverIp| !at.address.ip().is_loopback() || places.taken.iter().any(|point| point.is_loopback);
         own.extend(self.over_ip(config)?.filter(passes).map(|at| at.expression()));
         let expression = without(given, &own);
-        let mut there = points.iter().filter(|point| point.netdev.is_some());
-        let has_raw_ip = there.clone().any(|point| point.is_raw_ip);
-        let has_ethernet = there.any(|point| !point.is_raw_ip);
-        let source = Source { fields, expression, netmask, has_ethernet, has_raw_ip };
+        let (ethernet, raw_ip) = (places.need(LinkType::Ethernet), places.need(LinkType::RawIp));
+        let source = Source { fields, expression, netmask, ethernet, raw_ip };
         let mut compiled = lock(&self.compiled);
         if let Some(same) = compiled.as_ref().filter(|filter| filter.source == source) {
             return Ok(Arc::clone(same));
@@ -221,8 +230,9 @@ impl Service for PacketCapture {
     }
 
     fn datapath(&self, wanted: &Wanted<Config>) -> Result<Datapath, Refusal> {
-        let filter = self.filter(&wanted.config, &wanted.points)?;
-        let datapath = datapath::datapath(&wanted.config, &filter.programs, &wanted.points, self.cpus)?;
+        let (filter, places) = self.filter(&wanted.config, &wanted.points)?;
+        let mut datapath = datapath::datapath(&wanted.config, &filter.programs, &places.taken, self.cpus)?;
+        datapath.left_out = places.left_out();
         // Before the kernel has to find it.
         let needed = if datapath.maps.is_empty() { 0 } else { datapath::memory(&wanted.config, self.cpus) };
         let room = self.context.outcome.memory.check(needed);
@@ -237,12 +247,18 @@ impl Service for PacketCapture {
         if let Some(at) = over_ip {
             let refused = |error: OtherFormat| Refusal::new(Tag::InvalidValue, error.to_string()).at("pcap-over-ip");
             Seat::check(at, cube.name()).map_err(refused)?;
+            // What polycubed's own option says is not this capture's fault.
+            if config.pcap_over_ip.is_some() {
+                let message = |error| format!("cannot listen at {}: {error}; choose a port from 1024 up", at.address);
+                let refused = |error| Refusal::new(Tag::InvalidValue, message(error)).at("pcap-over-ip");
+                Seat::check_permission(at).map_err(refused)?;
+            }
         }
-        let settings = Arc::new(Settings::new(config, cube.name(), points, roots, over_ip)?);
+        let (filter, places) = self.filter(config, points)?;
+        let settings = Arc::new(Settings::new(config, cube.name(), &places.taken, roots, over_ip)?);
         let large =
             Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
         let maps = CaptureMaps::find(maps, large)?;
-        let filter = self.filter(config, points)?;
         let mut phases = self.phases();
         self.forget(&mut phases);
         let phases = &mut *phases;
@@ -262,7 +278,10 @@ impl Service for PacketCapture {
                 Prepared::Change(if running.reads(&maps) { None } else { Some(running.open(maps, config.recorded())?) })
             }
         };
-        self.in_force.prepare(InForce { settings, filter, idle: state::idle(config.capture, points) });
+        let (capture, lack) = (config.capture, places.lack());
+        let idle =
+            state::idle(capture, &places.taken, &wanted.places).filter(|_| capture == Capture::Off || lack.is_none());
+        self.in_force.prepare(InForce { settings, filter, idle: idle.or_else(|| lack.clone()), lack });
         Ok(())
     }
 
@@ -289,7 +308,7 @@ impl Service for PacketCapture {
         let CubeContext { outcome, queue, readers, keys, .. } = &self.context;
         let (now, is_on) = (self.in_force.now(), self.phases().running.is_some());
         let program = now.as_ref().and_then(|now| now.filter.state());
-        let idle = now.as_ref().and_then(|now| now.idle.clone()).filter(|_| !is_on);
+        let idle = now.as_ref().and_then(|now| now.idle(is_on));
         let settings = now.as_ref().map(|now| &now.settings);
         let (network, snaplen) = settings.map_or((false, MAX_SNAPLEN), |now| (now.network, now.section.snaplen));
         let keeps_files = settings.is_none_or(|now| now.keeps_files());
@@ -407,6 +426,11 @@ impl Filter {
 }
 
 impl InForce {
+    /// What keeps packets from coming, from some places or from all.
+    fn idle(&self, is_on: bool) -> Option<String> {
+        if is_on { self.lack.clone() } else { self.idle.clone() }
+    }
+
     /// The configuration, for the log.
     fn summary(&self) -> String {
         let Settings { format, section, network, store, files, .. } = &*self.settings;

@@ -19,6 +19,7 @@ use crate::copying;
 use crate::filter::Programs;
 use crate::format::Format;
 use crate::machine::checksum_state;
+use crate::places::link_type;
 use crate::ring::{Bell, LAYOUT, MapSize};
 
 static OBJECT: &[u8] = include_bytes!("../../../ebpf/objects/packetcapture.o");
@@ -73,11 +74,6 @@ pub(crate) fn datapath(
         objects.push(generated(LinkType::RawIp));
     }
     Ok(Datapath { programs, maps: maps(config, cpus).into(), objects, ..Datapath::default() })
-}
-
-/// What packets begin with at `point`.
-pub(crate) fn link_type(point: &Point) -> LinkType {
-    if point.is_raw_ip { LinkType::RawIp } else { LinkType::Ethernet }
 }
 
 /// Only pcapng has a link type for each interface.
@@ -211,6 +207,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         [point(3, Some("veth3")), point(4, None)]
@@ -246,6 +243,7 @@ mod tests {
             is_loopback: true,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         let points = [port, loopback];

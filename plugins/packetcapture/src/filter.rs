@@ -25,6 +25,16 @@ const TARGET: Target = Target {
     }),
 };
 
+/// Whether there are places with a kind of link, and whether users named one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    #[default]
+    None,
+    /// A place such as `any` stands for all of them: the filter need not fit.
+    Chosen,
+    Named,
+}
+
 /// What a filter is compiled from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -32,8 +42,8 @@ pub(crate) struct Source {
     pub(crate) expression: String,
     pub(crate) netmask: Netmask,
     /// What packets begin with at the capture's places. Without any, the filter is only checked, for Ethernet.
-    pub(crate) has_ethernet: bool,
-    pub(crate) has_raw_ip: bool,
+    pub(crate) ethernet: Need,
+    pub(crate) raw_ip: Need,
 }
 
 /// A filter's programs, for each kind of link one; `None` where everything passes.
@@ -41,6 +51,8 @@ pub(crate) struct Source {
 pub(crate) struct Programs {
     ethernet: Option<Compiled>,
     raw_ip: Option<Compiled>,
+    /// The kind of link that the filter does not fit, and why.
+    unfit: Option<(LinkType, String)>,
 }
 
 impl Programs {
@@ -49,6 +61,11 @@ impl Programs {
             LinkType::Ethernet => self.ethernet.as_ref(),
             LinkType::RawIp => self.raw_ip.as_ref(),
         }
+    }
+
+    /// Why places with this kind of link are left out, if they are.
+    pub(crate) fn unfit(&self, link_type: LinkType) -> Option<&str> {
+        self.unfit.as_ref().filter(|(unfit, _)| *unfit == link_type).map(|(_, why)| why.as_str())
     }
 
     /// One of them, if anything is filtered.
@@ -71,26 +88,50 @@ impl From<FilterError> for Wrong {
     }
 }
 
-/// The programs for `source`.
+/// The programs for `source`. Of places that nobody named, those that the filter does not fit are left out.
 ///
 /// # Errors
 /// Any [`FilterError`].
 pub(crate) fn compile(source: &Source) -> Result<Programs, Wrong> {
-    let Source { fields, expression, netmask, has_ethernet, has_raw_ip } = source;
+    let Source { fields, expression, netmask, ethernet, raw_ip } = source;
     let of = |link_type| polycube_filter::compile(fields, expression, Link { link_type, netmask: *netmask }, &TARGET);
-    let whole = |error| Wrong { error, link_type: None };
-    if !has_raw_ip {
-        return Ok(Programs { ethernet: of(LinkType::Ethernet).map_err(whole)?, raw_ip: None });
-    }
-    let ethernet = of(LinkType::Ethernet);
-    let raw_ip =
-        of(LinkType::RawIp).map_err(|error| Wrong { error, link_type: ethernet.is_ok().then_some(LinkType::RawIp) })?;
-    let ethernet = match ethernet {
-        Ok(ethernet) => ethernet.filter(|_| *has_ethernet),
-        Err(error) if *has_ethernet => return Err(Wrong { error, link_type: Some(LinkType::Ethernet) }),
-        Err(_) => None,
+    let is_optional = |need: Need, error: &FilterError| need == Need::Chosen && is_about_expression(error);
+    let for_ethernet = match of(LinkType::Ethernet) {
+        Err(error) if *raw_ip == Need::None && !is_optional(*ethernet, &error) => return Err(error.into()),
+        compiled => compiled,
     };
-    Ok(Programs { ethernet, raw_ip })
+    if *raw_ip == Need::None && for_ethernet.is_ok() {
+        return Ok(Programs { ethernet: for_ethernet?, ..Programs::default() });
+    }
+    match (for_ethernet, of(LinkType::RawIp)) {
+        (Ok(programs), Ok(raw_ip)) => {
+            Ok(Programs { ethernet: programs.filter(|_| *ethernet != Need::None), raw_ip, unfit: None })
+        }
+        (Ok(programs), Err(error)) if is_optional(*raw_ip, &error) => {
+            Ok(Programs { ethernet: programs, raw_ip: None, unfit: Some((LinkType::RawIp, text(&error))) })
+        }
+        (Ok(_), Err(error)) => Err(Wrong { error, link_type: Some(LinkType::RawIp) }),
+        (Err(error), Ok(raw_ip)) if *ethernet == Need::None || is_optional(*ethernet, &error) => {
+            Ok(Programs { ethernet: None, raw_ip, unfit: Some((LinkType::Ethernet, text(&error))) })
+        }
+        (Err(error), Ok(_)) => Err(Wrong { error, link_type: Some(LinkType::Ethernet) }),
+        // It is wrong wherever packets are.
+        (Err(error), Err(_)) => Err(error.into()),
+    }
+}
+
+/// Whether the expression is wrong, and not what compiles it.
+fn is_about_expression(error: &FilterError) -> bool {
+    matches!(error, FilterError::Expression(_) | FilterError::Invalid(_) | FilterError::TooLong(_))
+}
+
+fn text(error: &FilterError) -> String {
+    match error {
+        FilterError::Invalid(Invalid::Direction) => "the filter cannot be used: a packet does not say its direction: \
+             instead of `inbound` or `outbound`, use --in or --out of `capture`, or set `capture` to ingress or egress"
+            .to_owned(),
+        error => error.to_string(),
+    }
 }
 
 /// The user's view of a filter error.
@@ -102,12 +143,7 @@ pub(crate) fn refusal(Wrong { error, link_type }: &Wrong) -> Refusal {
         FilterError::Fields(_) => (Tag::InvalidValue, "filters"),
         FilterError::Expression(_) | FilterError::Invalid(_) | FilterError::TooLong(_) => (Tag::InvalidValue, "filter"),
     };
-    let message = match error {
-        FilterError::Invalid(Invalid::Direction) => "the filter cannot be used: a packet does not say its direction: \
-             instead of `inbound` or `outbound`, set `capture` to ingress or egress"
-            .to_owned(),
-        error => error.to_string(),
-    };
+    let message = text(error);
     let message = match link_type {
         None => message,
         Some(LinkType::Ethernet) => format!("{message} (where packets have Ethernet headers)"),

@@ -366,6 +366,7 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
         is_loopback: false,
         is_raw_ip: false,
         is_reversed: false,
+        is_chosen: false,
         peer: None,
     };
     Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory), None).unwrap())

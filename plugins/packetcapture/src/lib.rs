@@ -28,6 +28,7 @@ mod outcome;
 mod over_ip;
 mod patience;
 mod pattern;
+mod places;
 mod query;
 mod ring;
 mod session;

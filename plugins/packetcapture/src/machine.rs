@@ -89,6 +89,7 @@ mod tests {
             is_loopback: true,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         let found = Netdev::at(&point("lo"));

@@ -14,7 +14,7 @@ mod rooms;
 mod splice;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use crate::config::OverIp;
@@ -70,6 +70,17 @@ impl Seat {
                 Err(OtherFormat { cube, address: at.address, format: other.map_or(at.format, |port| port.at.format) })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Whether the daemon may listen there. That the address is in use is another matter: it can become free.
+    ///
+    /// # Errors
+    /// It may not, which trying again does not change.
+    pub(crate) fn check_permission(at: OverIp) -> io::Result<()> {
+        match TcpListener::bind(at.address) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -233,6 +233,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         let config = Config { filter: Some(String::from("udp")), ..Config::default() };

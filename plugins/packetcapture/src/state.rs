@@ -30,7 +30,8 @@ pub struct State {
     /// What the capture is doing, or what prevents it
     #[schemars(extend("x-summary" = "status"))]
     pub status: String,
-    /// What keeps packets from coming, such as `off` or `attached nowhere`; left out if nothing does
+    /// What keeps packets from coming, such as `off` or `attached nowhere`, or from where they do not come though `any`
+    /// stands for it; left out if nothing does
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<String>,
     /// The filter in force
@@ -366,10 +367,11 @@ impl Counters {
 }
 
 /// What keeps packets from coming with this configuration, to be said of the cube: `attached nowhere`.
-pub(crate) fn idle(capture: Capture, points: &[Point]) -> Option<String> {
+pub(crate) fn idle(capture: Capture, points: &[Point], places: &[String]) -> Option<String> {
     let names = || points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
     match (capture, points) {
         (Capture::Off, _) => Some(String::from("off")),
+        (_, []) if !places.is_empty() => Some(format!("waiting for {}", places.join(", "))),
         (_, []) => Some(String::from("attached nowhere")),
         _ if points.iter().all(|point| point.netdev.is_none()) => Some(format!("waiting for a netdev at {}", names())),
         _ => None,
@@ -397,11 +399,15 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         };
         let (away, there) = (point(None), point(Some("veth1")));
+        let idle = |capture, points: &[Point]| idle(capture, points, &[]);
         assert_eq!(idle(Capture::Off, std::slice::from_ref(&there)).as_deref(), Some("off"));
         assert_eq!(idle(Capture::Ingress, &[]).as_deref(), Some("attached nowhere"));
+        let place = String::from("netns:web");
+        assert_eq!(super::idle(Capture::Ingress, &[], &[place]).as_deref(), Some("waiting for netns:web"));
         assert_eq!(
             idle(Capture::Ingress, std::slice::from_ref(&away)).as_deref(),
             Some("waiting for a netdev at br1:p")

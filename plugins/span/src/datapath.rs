@@ -155,6 +155,7 @@ mod tests {
             is_loopback,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         }
     }

@@ -125,6 +125,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer,
         };
         assert_eq!(in_words(&point), expected);

@@ -32,6 +32,7 @@ mod tests {
             is_loopback: false,
             is_raw_ip: false,
             is_reversed: false,
+            is_chosen: false,
             peer: None,
         }];
         let directions = |ingress_action, egress_action| {

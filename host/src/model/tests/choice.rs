@@ -22,7 +22,7 @@ fn facts_with(look: Look) -> Facts {
 
 fn found(nsid: Option<i32>) -> Look {
     let netdevs = [(20, "eth0"), (21, "macvlan0")].map(|(ifindex, name)| (ifindex, name.to_owned()));
-    Look::Found(Inside { nsid, netdevs: netdevs.into() })
+    Look::Found(Inside { nsid, netdevs: netdevs.into(), is_own: false })
 }
 
 fn gone() -> Look {

@@ -23,6 +23,12 @@ pub(crate) enum QueryError {
     #[error("`{0}` has no time after it: give one such as `3h ago`, 2026-11-29 or 2026-11-29T10:30:00Z (UTC)")]
     NoTime(String),
     #[error(
+        "`{0}` is not a time: give one such as `3h ago`, 2026-11-29, 2026-11-29T10:30 (UTC) or 2026-11-29T10:30:00+01:00"
+    )]
+    NotATime(String),
+    #[error("`{given}` is not a time: write `{right}`")]
+    Written { given: String, right: String },
+    #[error(
         "`{0}` has to apply to the whole expression: join it by `and`, outside brackets, with no `or` after it (put `or` \
          into brackets)"
     )]
@@ -71,8 +77,7 @@ impl Query {
                     if depth != 0 || !follows_and {
                         return Err(QueryError::NotWhole((*word).to_owned()));
                     }
-                    let (time, taken) =
-                        time(&words[at + 1..], now).ok_or_else(|| QueryError::NoTime((*word).to_owned()))?;
+                    let (time, taken) = time(word, &words[at + 1..], now)?;
                     if *word == "before" {
                         until = until.min(time);
                     } else {
@@ -114,17 +119,40 @@ impl Query {
     }
 }
 
-/// The time at the start of `words`, and how many of them it takes.
-fn time(words: &[&str], now: Stamp) -> Option<(Stamp, usize)> {
-    let (first, rest) = words.split_first()?;
-    if rest.first() == Some(&"ago") {
-        return Some((Stamp(now.0.saturating_sub(duration(first)?)), 2));
+/// The time at the start of `words`, which follow `preposition`, and how many of them it takes.
+fn time(preposition: &str, words: &[&str], now: Stamp) -> Result<(Stamp, usize), QueryError> {
+    let Some((first, rest)) = words.split_first() else { return Err(QueryError::NoTime(preposition.to_owned())) };
+    if let Some((given, right)) = miswritten(first, rest) {
+        return Err(QueryError::Written { given, right });
     }
-    if *first == "now" {
-        return Some((now, 1));
+    let stated = || {
+        if rest.first() == Some(&"ago") {
+            return Some((Stamp(now.0.saturating_sub(duration(first)?)), 2));
+        }
+        if *first == "now" {
+            return Some((now, 1));
+        }
+        let seconds = first.parse::<u64>().ok().map(|seconds| seconds.checked_mul(SECOND));
+        Some((Stamp(seconds.unwrap_or_else(|| moment(first))?), 1))
+    };
+    stated().ok_or_else(|| QueryError::NotATime((*first).to_owned()))
+}
+
+/// What people write for a time, and how it is written here.
+fn miswritten(first: &str, rest: &[&str]) -> Option<(String, String)> {
+    let is_clock = |word: &&str| word.contains(':') && word.starts_with(|c: char| c.is_ascii_digit());
+    match rest {
+        [clock, ..] if first.contains('-') && moment(first).is_some() && is_clock(clock) => {
+            Some((format!("{first} {clock}"), format!("{first}T{clock}")))
+        }
+        [word, "ago", ..] if first.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let units = [("s", "s"), ("m", "min"), ("h", "h"), ("d", "d"), ("w", "w")];
+            let (_, unit) = units.into_iter().find(|(start, _)| word.starts_with(start))?;
+            Some((format!("{first} {word} ago"), format!("{first}{unit} ago")))
+        }
+        ["ago", ..] => None,
+        _ => duration(first).map(|_| (first.to_owned(), format!("{first} ago"))),
     }
-    let seconds = first.parse::<u64>().ok().or_else(|| moment(first))?;
-    Some((Stamp(seconds.checked_mul(SECOND)?), 1))
 }
 
 /// `90s`, `5min`, `3h`, `2d`, in nanoseconds.
@@ -142,10 +170,15 @@ fn duration(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(seconds)?.checked_mul(SECOND)
 }
 
-/// `2026-11-29`, `2026-11-29T10:30`, `2026-11-29T10:30:05Z`, in seconds since 1970.
+/// `2026-11-29`, `2026-11-29T10:30`, `2026-11-29T10:30:05.25Z`, `2026-11-29T10:30:05+01:00`, in nanoseconds since 1970.
 fn moment(text: &str) -> Option<u64> {
-    let (date, time) = text.strip_suffix('Z').unwrap_or(text).split_once('T').unwrap_or((text, "00:00"));
-    let numbers = |text: &str, mark| text.split(mark).map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00"));
+    let (time, offset) = match (time.strip_suffix('Z'), time.rfind(['+', '-'])) {
+        (Some(time), _) => (time, 0),
+        (None, Some(at)) => (&time[..at], offset(&time[at..])?),
+        (None, None) => (time, 0),
+    };
+    let (time, fraction) = time.split_once('.').map_or((time, Some(0)), |(time, digits)| (time, fraction(digits)));
     let [year, month @ 1..=12, day @ 1..=31] = numbers(date, '-')?[..] else { return None };
     let (hour, minute, second) = match numbers(time, ':')?[..] {
         [hour, minute] => (hour, minute, 0),
@@ -155,8 +188,27 @@ fn moment(text: &str) -> Option<u64> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let days = u64::try_from(days(year.into(), month.into(), day.into())).ok()?;
-    Some(days * 86_400 + u64::from(hour * 3_600 + minute * 60 + second))
+    let days = days(year.into(), month.into(), day.into());
+    let seconds = days * 86_400 + i64::from(hour * 3_600 + minute * 60 + second) - offset;
+    u64::try_from(seconds).ok()?.checked_mul(SECOND)?.checked_add(fraction?)
+}
+
+fn numbers(text: &str, mark: char) -> Option<Vec<u32>> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split(mark).map(|part| part.parse().ok().filter(|_| is_number(part))).collect()
+}
+
+/// `-05:00`, in seconds.
+fn offset(text: &str) -> Option<i64> {
+    let [hours @ 0..=23, minutes @ 0..=59] = numbers(&text[1..], ':')?[..] else { return None };
+    let seconds = i64::from(hours * 3_600 + minutes * 60);
+    Some(if text.starts_with('-') { -seconds } else { seconds })
+}
+
+/// The digits after the point of a second, in nanoseconds.
+fn fraction(digits: &str) -> Option<u64> {
+    let is_number = (1..=9).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| format!("{digits:0<9}").parse().ok()).flatten()
 }
 
 /// Addresses and ports that each packet has which matches the expression of these words. Of an expression with any other
@@ -209,6 +261,8 @@ mod tests {
         check("host 10.0.0.1 and after 1h ago", "host 10.0.0.1", 996_400, 0);
         check("after 1h ago and host 10.0.0.1", "host 10.0.0.1", 996_400, 0);
         check("since 1970-01-02 and before 1970-01-02T01:00:01Z", "", 86_400, 90_001);
+        check("after 1970-01-01T19:00:00.297671-05:00", "", 86_400, 0);
+        check("after 1970-01-02T01:30+01:30", "", 86_400, 0);
         check("tcp or udp and before 100", "tcp or udp", 0, 100);
         check("udp and after 5min ago and (port 53 or port 54)", "udp and ( port 53 or port 54 )", 999_700, 0);
         check("before now and after 2d ago and after 60s ago", "", 999_940, 1_000_000);
@@ -228,8 +282,24 @@ mod tests {
         check_refused("after 1h ago and tcp or udp", "`after` has to apply");
         check_refused("tcp after 1h ago", "`after` has to apply");
         check_refused("after 1h ago tcp", "`after` has to apply");
-        for text in ["after", "after soon", "after 3h", "after 5y ago", "after 2026-13-01", "before 1970-01-01T24:00"] {
-            check_refused(text, &format!("`{}` has no time after it", text.split(' ').next().unwrap()));
+        check_refused("after", "`after` has no time after it");
+        for time in
+            ["soon", "14:46", "2026-13-01", "1970-01-01T24:00", "1970-01-02T01:00+1", "1970-01-02T01:00:00.", "+5"]
+        {
+            check_refused(&format!("after {time}"), &format!("`{time}` is not a time: give one such as"));
+        }
+        check_refused("after 5y ago", "`5y` is not a time");
+    }
+
+    #[test]
+    fn a_time_that_is_written_otherwise_is_refused_with_the_right_form() {
+        for (text, given, right) in [
+            ("since 1h", "1h", "1h ago"),
+            ("after 2026-11-29 14:46 and udp", "2026-11-29 14:46", "2026-11-29T14:46"),
+            ("after 2 minutes ago", "2 minutes ago", "2min ago"),
+            ("after 1 h ago", "1 h ago", "1h ago"),
+        ] {
+            check_refused(text, &format!("`{given}` is not a time: write `{right}`"));
         }
     }
 

@@ -93,6 +93,8 @@ struct Waiting {
     counted: Option<Statistics>,
     /// Whether the cube ends, and a reader that does not read may not delay it.
     has_ended: bool,
+    /// The place whose packets its format has no room for beside others, which is why nothing follows.
+    raw_ip: Option<String>,
 }
 
 /// Bytes that are written as they are. Readers of the same format share them.
@@ -285,6 +287,7 @@ impl Readers {
             if reader.format != Format::Pcapng {
                 // What comes now is not what its header says.
                 if list.section.only_link() != reader.link {
+                    lock(&reader.waiting).raw_ip = list.section.raw_ip().map(str::to_owned);
                     self.complete(reader, true);
                 }
             } else if former.is_extended_by(section) {
@@ -412,8 +415,9 @@ impl Reader {
         let _ = self.write_blocks(&mut output, readers);
         let waiting = lock(&self.waiting);
         let counted = waiting.counted.unwrap_or_else(|| readers.counted(self, waiting.packets));
+        let raw_ip = waiting.raw_ip.clone();
         drop(waiting);
-        output.finish(self.counts(&counted), self);
+        output.finish(self.counts(&counted), raw_ip.as_deref(), self);
     }
 
     fn write_blocks(&self, output: &mut Output, readers: &Readers) -> io::Result<()> {

@@ -211,6 +211,7 @@ pub(super) const FLOORS: &[Floors] = &[
         rooms: &[
             "cube",
             "datapath",
+            "places",
             "shared",
             "query",
             "catalogue",

@@ -66,6 +66,11 @@ enum Report<'a> {
     Error {
         error: &'a str,
     },
+    /// The file's format has no room for the packets of this place, beside others.
+    #[serde(rename_all = "kebab-case")]
+    Ended {
+        raw_ip: &'a str,
+    },
 }
 
 impl Output {
@@ -117,11 +122,14 @@ impl Output {
         }
     }
 
-    /// The last report.
-    pub(super) fn finish(self, counts: Counts, reader: &Reader) {
+    /// The last report, and the place because of which there are no more, if there is one.
+    pub(super) fn finish(self, counts: Counts, raw_ip: Option<&str>, reader: &Reader) {
         if let Self::File(IntoFile { end, pipe, .. }) = self {
-            // The client may be gone.
-            let _ = write_to(&pipe, &Report::Counts { counts, end }.line(), reader);
+            let reports = [Some(Report::Counts { counts, end }), raw_ip.map(|raw_ip| Report::Ended { raw_ip })];
+            for report in reports.into_iter().flatten() {
+                // The client may be gone.
+                let _ = write_to(&pipe, &report.line(), reader);
+            }
         }
     }
 
