@@ -626,8 +626,8 @@ Packetcapture = TypedDict(
         "comment": Optional[str],
         # Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
         "store": Literal["files", "none"],
-        # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
-        # own
+        # A TCP connection that is not recorded, as its two ends, or all that an address has with one end; a capture
+        # that is streamed over TCP leaves out what its client has with the daemon
         "without-connection": Optional[str],
         # Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or
         # ADDRESS:PORT, which everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format
@@ -657,7 +657,8 @@ Packetcapture = TypedDict(
         "path": Optional[str],
         # What the capture is doing, or what prevents it
         "status": str,
-        # What keeps packets from coming, such as `off` or `attached nowhere`; left out if nothing does
+        # What keeps packets from coming, such as `off` or `attached nowhere`, or from where they do not come though
+        # `any` stands for it; left out if nothing does
         "idle": Optional[str],
         # The filter in force
         "program": Optional[PacketcaptureProgram],
@@ -810,8 +811,8 @@ PacketcaptureSettings = TypedDict(
         "comment": Optional[str],
         # Where packets are kept: in files, or nowhere (none), which leaves them to streams and network mode
         "store": Literal["files", "none"],
-        # A TCP connection that is not recorded, as its two ends; a capture that is streamed over TCP leaves out its
-        # own
+        # A TCP connection that is not recorded, as its two ends, or all that an address has with one end; a capture
+        # that is streamed over TCP leaves out what its client has with the daemon
         "without-connection": Optional[str],
         # Where readers of PCAP-over-IP get the packets, as soon as they connect: a TCP port of 127.0.0.1, or
         # ADDRESS:PORT, which everybody who reaches it can read; `/pcapng` or `/pcap-nanos` after it is another format

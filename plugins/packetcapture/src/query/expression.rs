@@ -132,7 +132,8 @@ fn time(preposition: &str, words: &[&str], now: Stamp) -> Result<(Stamp, usize),
         if *first == "now" {
             return Some((now, 1));
         }
-        let seconds = first.parse::<u64>().ok().map(|seconds| seconds.checked_mul(SECOND));
+        let is_number = first.bytes().all(|byte| byte.is_ascii_digit());
+        let seconds = first.parse::<u64>().ok().filter(|_| is_number).map(|seconds| seconds.checked_mul(SECOND));
         Some((Stamp(seconds.unwrap_or_else(|| moment(first))?), 1))
     };
     stated().ok_or_else(|| QueryError::NotATime((*first).to_owned()))
