@@ -131,10 +131,10 @@ pub(crate) fn create(path: &Path, force: bool) -> Result<std::fs::File, Failure>
     Ok(file)
 }
 
-/// Whether something would be lost if packets were written there: not in a device or a pipe.
+/// Whether something could be lost if packets were written there: not in a character device. A named pipe has to be meant:
+/// opening it waits for a reader.
 fn is_kept(metadata: &Metadata) -> bool {
-    let kind = metadata.file_type();
-    !(kind.is_char_device() || kind.is_fifo())
+    !metadata.file_type().is_char_device()
 }
 
 /// Truncates a file, if it is not a device or a pipe.

@@ -123,6 +123,11 @@ fn a_file_that_is_there_is_kept_unless_forced() {
     take(&session, &into(&path, true)).unwrap();
     assert_eq!(fs::read(&path).unwrap(), capture(1));
 
+    Sink::check(&Destination::File { path: "/dev/null".into(), force: false }).unwrap();
+    let pipe = place.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(Sink::check(&Destination::File { path: pipe, force: false }).is_err());
+
     let link = place.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let (session, _thread) = daemon("200 OK", vec![capture(2)], END);
