@@ -69,7 +69,8 @@ fn a_capture_in_one_line_has_it() -> Result<()> {
     let file = scene.daemon.capture_dir().join("bundle.pcapng");
     let mut capture = polycubectl(&scene, &["capture", "veth1", "--bundle", "-c", "1", "-q", "-w"])?;
     let mut capture = capture.arg(&file).spawn()?;
-    eventually("the capture", || Ok(file.exists()))?;
+    // The file is there before the capture is, and has a header when that is on.
+    eventually("the capture", || Ok(pcap::read(&file).is_ok()))?;
     send(&scene)?;
     ensure!(capture.wait()?.success(), "the capture failed");
     let parts = parts(&file)?;
