@@ -25,7 +25,7 @@ use crate::bundle::Bundle;
 use crate::client::{Client, ClientError};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::grammar::Capture;
+use crate::grammar::{Capture, RecordFormat};
 use crate::keys::Keys;
 use crate::private::{self, PrivateDaemon, PrivateError};
 use crate::refusal::{Asked, Refusal};
@@ -144,8 +144,10 @@ async fn request(
         Some(file) => client.open_into(&capture.request(true), &accept, file).await?,
         None => client.open(&capture.request(false), &accept).await?,
     };
-    if response.headers().get(CONTENT_TYPE).is_some_and(|media| media == media::PCAP) {
-        // The file has not reached the daemon, and only pcapng can be made into what is wanted.
+    let is_pcap = response.headers().get(CONTENT_TYPE).is_some_and(|media| media == media::PCAP);
+    if is_pcap || (capture.format != RecordFormat::Pcapng && !response.status().is_success()) {
+        // The file has not reached the daemon, which then sends what it would have written, or pcap cannot have all places,
+        // which is said here. Only pcapng can be made into what is wanted.
         response = client.open(&capture.request(false), &accept).await?;
     }
     if response.status().is_success() {

@@ -51,10 +51,10 @@ fn a_follower_learns_at_once_why_no_packets_come() -> Result<()> {
     ctl("packetcapture add sniffer");
     let watch = ["sniffer", "watch"];
     let dump = ["sniffer", "dump", "--follow", "-w", "-"];
-    for (change, status) in [
-        ("sniffer set capture=off", "off"),
-        ("sniffer set capture=bidirectional", "attached nowhere"),
-        ("attach sniffer veth9", "waiting for a netdev at veth9"),
+    for (change, status, way) in [
+        ("sniffer set capture=off", "off", "; sniffer set capture=bidirectional switches it on"),
+        ("sniffer set capture=bidirectional", "attached nowhere", "; attach sniffer PLACE attaches it"),
+        ("attach sniffer veth9", "waiting for a netdev at veth9", ""),
     ] {
         if change.starts_with("attach") {
             let gone = scene.lab.veth("veth9", scene.namespace(2), "eth9")?;
@@ -68,7 +68,7 @@ fn a_follower_learns_at_once_why_no_packets_come() -> Result<()> {
         for words in [&watch[..], &dump] {
             let begun = Instant::now();
             let mut follower = Follower::start(&scene, words)?;
-            assert_eq!(follower.says()?, format!("polycubectl: no packets come for now: sniffer is {status}"));
+            assert_eq!(follower.says()?, format!("polycubectl: no packets come for now: sniffer is {status}{way}"));
             assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
             assert_eq!(follower.child.try_wait()?, None, "it goes on waiting");
             follower.end()?;
@@ -84,7 +84,9 @@ fn a_follower_learns_that_the_port_goes_and_comes() -> Result<()> {
     let mut follower = Follower::start(&scene, &["sniffer", "watch"])?;
     eventually("a reader", || Ok(!scene.readers()?.is_empty()))?;
     scene.daemon.ctl("br1 ports del toveth1").ok();
-    assert_eq!(follower.says()?, "polycubectl: no packets come for now: sniffer is attached nowhere");
+    let expected =
+        "polycubectl: no packets come for now: sniffer is attached nowhere; attach sniffer PLACE attaches it";
+    assert_eq!(follower.says()?, expected);
     scene.daemon.ctl("br1 ports add toveth1 peer=veth1").ok();
     scene.daemon.ctl("attach sniffer br1:toveth1").ok();
     assert_eq!(follower.says()?, "polycubectl: packets can come again from sniffer");
