@@ -55,6 +55,13 @@ expect "captured meanwhile" "$(polycubectl sniffer show counters captured)" 24
 ip netns exec host1 ping -c 1 -W 10 10.0.0.2
 expect "captured by the next daemon" "$(polycubectl sniffer show counters captured)" 28
 
+# The programs at which the verifier looks longest.
+polycubectl packetcapture add heads capture=bidirectional format=pcapng snaplen=headers whole-dns=true filter=icmp
+polycubectl attach heads veth2
+ip netns exec host1 ping -c 1 -W 10 10.0.0.2
+expect "captured without payload" "$(polycubectl heads show counters captured)" 2
+polycubectl del heads
+
 polycubectl sniffer set capture=off
 polycubectl del sniffer
 polycubectl del br1
