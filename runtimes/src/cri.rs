@@ -24,7 +24,7 @@ const NAMED: [&str; 2] = ["/var/run/netns/", "/run/netns/"];
 /// Asks for a container or a pod.
 ///
 /// # Errors
-/// There is no answer.
+/// No answer came.
 pub(super) async fn ask(stream: UnixStream, asked: Asked<'_>) -> Result<Answer, AskError> {
     grpc::talk(stream, |client| sandbox_of(client, asked)).await
 }

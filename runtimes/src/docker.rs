@@ -16,7 +16,7 @@ const LARGEST: usize = 4 << 20;
 /// Asks for a container.
 ///
 /// # Errors
-/// There is no answer.
+/// No answer came.
 pub(super) async fn ask(stream: UnixStream, name: &str) -> Result<Answer, AskError> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let path = format!("/containers/{}/json", escaped(name));

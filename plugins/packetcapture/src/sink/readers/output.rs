@@ -95,7 +95,7 @@ impl Output {
         Ok((Self::File(IntoFile { file, end, pipe, reported: (end, Instant::now()) }), receiver))
     }
 
-    /// Writes all of `bytes`, or of a file's nothing.
+    /// Writes all of `bytes`. A file gets all of them or none.
     pub(super) fn write(&mut self, bytes: &[u8], reader: &Reader) -> io::Result<()> {
         match self {
             Self::Pipe(pipe) => write_to(pipe, bytes, reader),
@@ -107,7 +107,7 @@ impl Output {
         }
     }
 
-    /// Has the client of a file know how much is in it, if it has not heard of it for a while.
+    /// Reports to the client of a file how much is in it, if the last report is old enough.
     pub(super) fn report(&mut self, counts: impl FnOnce() -> Counts) -> io::Result<()> {
         let Self::File(IntoFile { end, pipe, reported, .. }) = self else { return Ok(()) };
         let now = Instant::now();
@@ -122,7 +122,7 @@ impl Output {
         }
     }
 
-    /// The last report, and the place because of which there are no more, if there is one.
+    /// Sends the last report, and says which place has ended the stream, if one has.
     pub(super) fn finish(self, counts: Counts, raw_ip: Option<&str>, reader: &Reader) {
         if let Self::File(IntoFile { end, pipe, .. }) = self {
             let reports = [Some(Report::Counts { counts, end }), raw_ip.map(|raw_ip| Report::Ended { raw_ip })];
