@@ -66,7 +66,12 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
     // Before a capture is made for a file that cannot be read.
     capture.keys.as_deref().map(Keys::open).transpose()?;
     let session = Session::new(endpoint)?;
-    match session.run(async |client| record(client, capture, verbose).await) {
+    let recorded = session.run(async |client| {
+        // Before a pipe is opened: its reader would see its end when a private daemon is tried afterwards.
+        client.reach().await?;
+        record(client, capture, verbose).await
+    });
+    match recorded {
         Err(Failure::Client(ClientError::Unreachable { .. })) if session.is_default() => {
             if let Some(place) = capture.port() {
                 return Err(PrivateError::NoCubes { place: escape(place) }.into());

@@ -115,6 +115,19 @@ impl Client {
         self.ask(request, accept, Shown::Everything, None).await
     }
 
+    /// Whether there is somebody to ask.
+    ///
+    /// # Errors
+    ///
+    /// The daemon cannot be reached.
+    pub(crate) async fn reach(&self) -> Result<(), ClientError> {
+        match &self.address.transport {
+            Transport::Unix(path) => drop(self.connect(UnixStream::connect(path)).await?),
+            Transport::Tcp { host, port, .. } => drop(self.connect(TcpStream::connect((host.as_str(), *port))).await?),
+        }
+        Ok(())
+    }
+
     /// Whether the daemon can be handed files.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.address.transport, Transport::Unix(_))

@@ -3,13 +3,13 @@
 use std::fmt::{self, Display};
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, flock, linkat};
 use rustix::io::Errno;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
@@ -126,9 +126,19 @@ impl Sink {
 
 /// Creates a file of packets, over an old one with `force`.
 pub(crate) fn create(path: &Path, force: bool) -> Result<std::fs::File, Failure> {
-    let file = claim(path, force)?.0;
+    let file = open_named(path, force)?.0;
     truncate(&file).map_err(|source| failure(path, source))?;
     Ok(file)
+}
+
+/// Where a file comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Origin {
+    /// It was there.
+    Old,
+    New,
+    /// It has no name yet (`O_TMPFILE`, open(2)): if this process is killed now, nothing is left of it.
+    Unnamed,
 }
 
 /// Whether something could be lost if packets were written there: not in a character device. A named pipe has to be meant:
@@ -142,8 +152,41 @@ pub(crate) fn truncate(file: &std::fs::File) -> io::Result<()> {
     if is_file(file) { file.set_len(0) } else { Ok(()) }
 }
 
-/// Opens a new file of packets, or an old one with `force`, which stays as it is; whether it is new.
-pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, bool), Failure> {
+/// Opens a new file of packets, or an old one with `force`, which stays as it is. A new one has no name where the file system
+/// can do that.
+pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, Origin), Failure> {
+    let is_new = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    match is_new.then(|| unnamed(path)).flatten() {
+        Some(file) => Ok((file, Origin::Unnamed)),
+        None => open_named(path, force),
+    }
+}
+
+/// A file in the directory of `path`, if that is possible.
+fn unnamed(path: &Path) -> Option<std::fs::File> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut options = OpenOptions::new();
+    options.write(true).mode(MODE).custom_flags(OFlags::TMPFILE.bits().cast_signed());
+    let file = options.open(directory).ok()?;
+    // Nobody else can have locked it, and without /proc it would get no name.
+    let is_fit = named_by_descriptor(&file).exists() && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    is_fit.then_some(file)
+}
+
+/// Gives an [unnamed](Origin::Unnamed) file its name.
+///
+/// # Errors
+/// There is a file of that name by now, or there can be none.
+pub(crate) fn name(file: &std::fs::File, path: &Path) -> io::Result<()> {
+    Ok(linkat(CWD, named_by_descriptor(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// A path of a file that may have no name, or another one by now (proc(5)).
+pub(crate) fn named_by_descriptor(file: &std::fs::File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+fn open_named(path: &Path, force: bool) -> Result<(std::fs::File, Origin), Failure> {
     let mut options = OpenOptions::new();
     // Never through a symbolic link: another user may have made it, to have a file of ours overwritten.
     options.write(true).mode(MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
@@ -152,17 +195,17 @@ pub(crate) fn claim(path: &Path, force: bool) -> Result<(std::fs::File, bool), F
             if error.kind() == io::ErrorKind::AlreadyExists
                 && (force || path.symlink_metadata().is_ok_and(|it| !is_kept(&it))) =>
         {
-            options.open(path).map(|file| (file, false))
+            options.open(path).map(|file| (file, Origin::Old))
         }
-        created => created.map(|file| (file, true)),
+        created => created.map(|file| (file, Origin::New)),
     };
-    let (file, is_new) = opened.map_err(|source| failure(path, source))?;
+    let (file, origin) = opened.map_err(|source| failure(path, source))?;
     // It goes with the descriptor, and with the copy that the daemon gets. Some network file systems have no locks; the file
     // works without.
     if is_file(&file) && flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Err(failure(path, io::Error::other("another capture is being written into it")));
     }
-    Ok((file, is_new))
+    Ok((file, origin))
 }
 
 fn is_file(file: &std::fs::File) -> bool {

@@ -316,6 +316,27 @@ fn a_refused_capture_leaves_the_old_file_and_no_new_one() -> Result<()> {
     Ok(())
 }
 
+/// Scripts wait for the file, and whoever looks later takes an empty one for a capture.
+#[test]
+fn a_client_that_is_killed_before_it_captures_leaves_no_file() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("t.pcapng");
+    scene.daemon.signal(Signal::STOP)?;
+    let mut child = capture(&scene, &[], &path)?.spawn()?;
+    let descriptors = format!("/proc/{}/fd", child.id());
+    eventually("the client's file", || {
+        let mut targets = fs::read_dir(&descriptors)?.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        Ok(targets.any(|target| target.starts_with(directory.path())))
+    })?;
+    assert!(!path.exists(), "it is there before the capture is");
+    kill_process(Pid::from_child(&child), Signal::KILL)?;
+    child.wait()?;
+    scene.daemon.signal(Signal::CONT)?;
+    assert_eq!(fs::read_dir(directory.path())?.count(), 0);
+    eventually("no cube", || Ok(scene.get("topology")? == json!([])))
+}
+
 #[test]
 fn devices_and_pipes_take_packets_too() -> Result<()> {
     let scene = Scene::set_up().peers(2).start()?;

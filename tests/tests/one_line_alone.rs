@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::capture::Direction;
@@ -129,6 +130,32 @@ fn a_capture_needs_no_daemon() -> Result<()> {
     site.assert_nothing_is_left(&pinned)
 }
 
+/// The reader of a pipe that is closed once takes that for the end of the capture.
+#[test]
+fn a_pipe_is_opened_once() -> Result<()> {
+    let (site, pinned) = (Site::build()?, own_pins()?);
+    let directory = tempfile::tempdir()?;
+    let pipe = directory.path().join("pipe");
+    ensure!(Command::new("mkfifo").arg(&pipe).status()?.success());
+    let words = ["capture", "veth1", "udp", "--force", "-c", "3", "-w", pipe.to_str().context("UTF-8")?];
+    let reader = {
+        let pipe = pipe.clone();
+        thread::spawn(move || fs::read(pipe))
+    };
+    let mut child = site.ctl(&words)?.spawn()?;
+    let captured = eventually("the packets", || {
+        site.send(3)?;
+        Ok(child.try_wait()?.is_some())
+    });
+    if captured.is_err() {
+        kill_process(Pid::from_child(&child), Signal::KILL)?;
+    }
+    assert_eq!(child.wait()?.code(), captured.map(|()| Some(0))?);
+    let bytes = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    assert_eq!(pcap::parse(&bytes)?.records.len(), 3);
+    site.assert_nothing_is_left(&pinned)
+}
+
 /// A bridge's programs redirect what comes in, and go on doing so after its daemon is killed.
 #[test]
 fn what_another_daemons_bridge_takes_is_captured_too() -> Result<()> {
@@ -193,7 +220,7 @@ fn nothing_is_left_of_a_client_that_is_killed_at_any_moment() -> Result<()> {
     for round in 0..10_u64 {
         let mut child = site.ctl(&["capture", "veth1"])?.stdout(Stdio::null()).spawn()?;
         // From before its daemon is started to the middle of the capture.
-        std::thread::sleep(std::time::Duration::from_millis(round * 45));
+        thread::sleep(std::time::Duration::from_millis(round * 45));
         child.kill()?;
         child.wait()?;
     }

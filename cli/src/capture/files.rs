@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use rustix::fs::{major, minor};
 
 use crate::failure::Failure;
 use crate::grammar::{Extent, Rotation};
-use crate::sink;
+use crate::sink::{self, Origin};
 
 /// Size of the header of a file of pcap (draft-ietf-opsawg-pcap, section 4).
 const PCAP_HEADER: u64 = 24;
@@ -33,8 +32,7 @@ pub(super) struct Files {
     force: bool,
     rotation: Option<Rotation>,
     file: File,
-    /// Whether there was no such file.
-    is_new: bool,
+    origin: Origin,
     /// Where it is.
     current: PathBuf,
     /// Bytes in it.
@@ -48,19 +46,19 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens the first one. An old one stays as it is, until [`begin`](Self::begin) or the daemon truncates it.
+    /// Opens the first one. Until [`begin`](Self::begin), an old one stays as it is, and a new one is not seen if that is possible.
     ///
     /// # Errors
     /// It already exists, or cannot be created.
     pub(super) fn open(path: &Path, force: bool, rotation: Option<Rotation>) -> Result<Self, Failure> {
         let current = if rotation.is_some() { Rotation::name(path, 1) } else { path.to_owned() };
-        let (file, is_new) = sink::claim(&current, force)?;
+        let (file, origin) = sink::claim(&current, force)?;
         Ok(Self {
             path: path.to_owned(),
             force,
             rotation,
             file,
-            is_new,
+            origin,
             kept: [current.clone()].into(),
             current,
             size: 0,
@@ -70,12 +68,21 @@ impl Files {
         })
     }
 
-    /// Truncates an old one.
+    /// Gives a new one its name, and truncates an old one, unless the daemon `writes` and has done that.
     ///
     /// # Errors
     /// That is not possible.
-    pub(super) fn begin(&self) -> Result<(), Failure> {
-        sink::truncate(&self.file).map_err(|source| self.failure(source))
+    pub(super) fn begin(&mut self, writes: bool) -> Result<(), Failure> {
+        let done = match self.origin {
+            Origin::Unnamed => sink::name(&self.file, &self.current),
+            Origin::Old if !writes => sink::truncate(&self.file),
+            Origin::Old | Origin::New => Ok(()),
+        };
+        done.map_err(|source| self.failure(source))?;
+        if self.origin == Origin::Unnamed {
+            self.origin = Origin::New;
+        }
+        Ok(())
     }
 
     /// Leaves things as they were, where nothing was captured after all.
@@ -84,7 +91,7 @@ impl Files {
         let ours = self.file.metadata().map(identity);
         let is_in_place =
             fs::symlink_metadata(&self.current).map(identity).is_ok_and(|found| ours.is_ok_and(|ours| ours == found));
-        if self.is_new && is_in_place {
+        if self.origin == Origin::New && is_in_place {
             // Somebody else may have removed it.
             let _ = fs::remove_file(&self.current);
         }
@@ -114,8 +121,7 @@ impl Files {
         if !self.file.metadata()?.is_file() {
             return Ok(found);
         }
-        // By its descriptor: it may have another name by now.
-        let written = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let written = File::open(sink::named_by_descriptor(&self.file))?;
         let length = written.metadata()?.len();
         let mut end = if is_pcapng { self.size } else { self.size.max(PCAP_HEADER) };
         let mut head = [0; 24];
@@ -247,6 +253,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let rotation = Rotation { every: Extent::Bytes(100), keep: Some(2) };
         let mut files = Files::open(&directory.path().join("t.pcapng"), false, Some(rotation)).unwrap();
+        files.begin(false).unwrap();
         for _ in 0..4 {
             files.write(&[0; 30], false).unwrap();
             assert!(!files.is_full(100, false), "a file has at least a packet");
@@ -297,7 +304,7 @@ mod tests {
         assert!(Files::open(&path, false, None).is_err());
         let mut files = Files::open(&path, true, None).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"x", "nothing has come yet");
-        files.begin().unwrap();
+        files.begin(false).unwrap();
         files.write(b"abc", true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"abc");
     }

@@ -127,12 +127,12 @@ impl Output {
     /// There are packets, or reports of them if the daemon `writes` the file.
     ///
     /// # Errors
-    /// An old file cannot be truncated.
+    /// The file cannot get its name, or an old one cannot be truncated.
     pub(super) fn begin(&mut self, writes: bool) -> Result<(), Failure> {
         self.reports = writes.then(Reports::default);
-        match &self.target {
-            Target::Files(files) if !writes => files.begin(),
-            _ => Ok(()),
+        match &mut self.target {
+            Target::Files(files) => files.begin(writes),
+            Target::Stdout(_) => Ok(()),
         }
     }
 
