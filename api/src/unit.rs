@@ -41,6 +41,8 @@ pub enum Unit {
     Mebibytes,
     /// 1024 MiB.
     Gibibytes,
+    /// Milliseconds.
+    Milliseconds,
     /// Seconds.
     Seconds,
 }
@@ -56,7 +58,8 @@ pub enum UnitError {
 
 impl Unit {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Bytes, Self::Kibibytes, Self::Mebibytes, Self::Gibibytes, Self::Seconds];
+    pub const ALL: [Self; 6] =
+        [Self::Bytes, Self::Kibibytes, Self::Mebibytes, Self::Gibibytes, Self::Milliseconds, Self::Seconds];
 
     /// The unit that a data model calls `name`.
     #[must_use]
@@ -72,18 +75,23 @@ impl Unit {
             Self::Kibibytes => "KiB",
             Self::Mebibytes => "MiB",
             Self::Gibibytes => "GiB",
+            Self::Milliseconds => "milliseconds",
             Self::Seconds => "seconds",
         }
     }
 
     fn scale(self) -> &'static [(&'static [&'static str], u128)] {
-        if self == Self::Seconds { &TIMES } else { &SIZES }
+        if self.is_time() { &TIMES } else { &SIZES }
+    }
+
+    fn is_time(self) -> bool {
+        matches!(self, Self::Milliseconds | Self::Seconds)
     }
 
     /// How many of the smallest units it is.
     fn factor(self) -> u128 {
         match self {
-            Self::Bytes => 1,
+            Self::Bytes | Self::Milliseconds => 1,
             Self::Kibibytes => 1 << 10,
             Self::Mebibytes => 1 << 20,
             Self::Gibibytes => 1 << 30,
@@ -142,7 +150,7 @@ impl Unit {
             rest = after.trim_start();
         }
         // Times are given in several units at once, sizes are not.
-        if terms == 1 || (terms > 1 && self == Self::Seconds) { Ok(sum) } else { Err(form()) }
+        if terms == 1 || (terms > 1 && self.is_time()) { Ok(sum) } else { Err(form()) }
     }
 
     /// Writes a number of this unit in the largest one that divides it: `10 MiB`, `1 MB`, `90 min`.
@@ -156,12 +164,16 @@ impl Unit {
                 .map(|bytes| bytes as u128),
             _ => None,
         };
-        let own = || format!("{number} {}", if self == Self::Seconds { "s" } else { self.as_str() });
+        let own = || match self {
+            Self::Milliseconds => format!("{number} ms"),
+            Self::Seconds => format!("{number} s"),
+            _ => format!("{number} {}", self.as_str()),
+        };
         let Some(smallest) = smallest.filter(|smallest| *smallest > 0) else { return own() };
         let fits = |(_, factor): &&(&[&str], u128)| *factor > 1 && smallest.is_multiple_of(*factor);
         match (self.scale().iter().filter(fits).max_by_key(|(_, factor)| *factor), self) {
             (Some((names, factor)), _) => format!("{} {}", smallest / factor, names[0]),
-            (None, Self::Seconds) => own(),
+            (None, unit) if unit.is_time() => own(),
             (None, _) if smallest == 1 => "1 byte".to_owned(),
             (None, _) => format!("{smallest} bytes"),
         }
@@ -178,6 +190,9 @@ impl fmt::Display for UnitError {
         match self {
             Self::Form(Unit::Seconds) => {
                 f.write_str("is not a time: give seconds, or a unit, such as 90s, 10min or 1h")
+            }
+            Self::Form(Unit::Milliseconds) => {
+                f.write_str("is not a time: give milliseconds, or a unit, such as 200ms or 1s")
             }
             Self::Form(Unit::Bytes) => f.write_str("is not a size: give bytes, or a unit, such as 64KiB, 10MiB or 1MB"),
             Self::Form(unit) => {
@@ -235,6 +250,7 @@ mod tests {
             ("1w 1d", 691_200),
         ] {
             check(Unit::Seconds, text, true, &Ok(json!(seconds)));
+            check(Unit::Milliseconds, text, true, &Ok(json!(seconds * 1_000)));
         }
     }
 
@@ -303,6 +319,10 @@ mod tests {
             (Unit::Seconds, json!(3_600), "1 h"),
             (Unit::Seconds, json!(0), "0 s"),
             (Unit::Seconds, json!(-1), "-1 s"),
+            (Unit::Milliseconds, json!(200), "200 ms"),
+            (Unit::Milliseconds, json!(1_500), "1500 ms"),
+            (Unit::Milliseconds, json!(60_000), "1 min"),
+            (Unit::Milliseconds, json!(0), "0 ms"),
         ] {
             let serde_json::Value::Number(number) = number else { panic!("{number}") };
             assert_eq!(unit.write(&number), expected, "{number} {unit:?}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 
@@ -37,8 +38,30 @@ impl Clock {
         (offset.seconds() != 0).then(|| printer.timestamp_with_offset_to_string(&time, offset))
     }
 
+    /// A date or time on this clock that has no offset to UTC (`2026-11-29`, `2026-11-29T10:20`), with it; `None` if it is
+    /// something else, or this clock is UTC.
+    pub(crate) fn offset_of(&self, text: &str) -> Option<String> {
+        let Self::Local(zone) = self else { return None };
+        let is_without = text.split_once('T').is_none_or(|(_, time)| !time.contains(['Z', '+', '-', '[']));
+        let is_date = text.len() >= 10 && text.as_bytes()[4] == b'-' && is_without;
+        let time: DateTime = is_date.then(|| text.parse().ok())??;
+        let stamp = time.to_zoned(zone.clone()).ok()?.timestamp();
+        Some(DateTimePrinter::new().timestamp_with_offset_to_string(&stamp, zone.to_offset(stamp)))
+    }
+
+    /// The date at a time since 1970.
+    pub(crate) fn date(&self, time: Duration) -> Date {
+        let shown = Timestamp::from_second(self.second(time).cast_signed()).unwrap_or_default();
+        TimeZone::UTC.to_datetime(shown).date()
+    }
+
     /// The second of the day at a time since 1970.
     pub(crate) fn second_of_day(&self, time: Duration) -> u64 {
+        self.second(time) % 86_400
+    }
+
+    /// The seconds since 1970 that this clock would show if it were that of UTC.
+    fn second(&self, time: Duration) -> u64 {
         let seconds = time.as_secs();
         let offset = match self {
             Self::Utc => 0,
@@ -47,7 +70,13 @@ impl Clock {
                 stamp.map_or(0, |stamp| zone.to_offset(stamp).seconds())
             }
         };
-        seconds.wrapping_add_signed(offset.into()) % 86_400
+        seconds.wrapping_add_signed(offset.into())
+    }
+
+    /// The clock of a time zone, as POSIX writes it.
+    #[cfg(test)]
+    pub(crate) fn zone(rule: &str) -> Self {
+        Self::Local(TimeZone::posix(rule).unwrap())
     }
 }
 
@@ -57,17 +86,20 @@ mod tests {
 
     #[test]
     fn the_offset_is_that_of_the_time() {
-        let berlin = Clock::Local(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        let berlin = Clock::zone("CET-1CEST,M3.5.0,M10.5.0/3");
         // 2026-01-15 and 2026-07-15, 12:00:00 in UTC.
         for (seconds, hour) in [(1_768_478_400, 13), (1_784_116_800, 14)] {
             assert_eq!(berlin.second_of_day(Duration::from_secs(seconds)), hour * 3600);
             assert_eq!(Clock::Utc.second_of_day(Duration::from_secs(seconds)), 12 * 3600);
         }
+        let evening = Duration::from_secs(1_784_156_400);
+        assert_eq!(berlin.date(evening).to_string(), "2026-07-16");
+        assert_eq!(Clock::Utc.date(evening).to_string(), "2026-07-15");
     }
 
     #[test]
     fn only_times_in_utc_are_shown_otherwise() {
-        let berlin = Clock::Local(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        let berlin = Clock::zone("CET-1CEST,M3.5.0,M10.5.0/3");
         let shown = berlin.shows("2026-07-15T23:00:00.000120Z").unwrap();
         assert_eq!(shown, "2026-07-16T01:00:00.000120+02:00");
         for other in

@@ -49,7 +49,7 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
         Order::Plugin(order) => plugin::run(&order, session),
         Order::Capture(asked) => capture::run(endpoint.clone(), &asked, verbose),
         Order::Captures(Captures::Get { request, destination }) => captures::get(&session()?, &request, &destination),
-        Order::Captures(Captures::Query(packets)) => stream::take(&session()?, &packets),
+        Order::Captures(Captures::Query(packets)) => captures::query(&session()?, packets),
         Order::Captures(Captures::Help) => print(&help::text(Topic::Captures, width().unwrap_or(help::WIDTH))),
         Order::Packets(packets) => stream::take(&session()?, &packets),
         Order::Joined(joined) => join::take(&session()?, &joined),
@@ -92,6 +92,9 @@ fn obey(args: Vec<OsString>) -> Result<(), Failure> {
 
 /// The data model of what a request shows; without it, values are shown as they are.
 fn model(session: &Session, shown: &Request) -> Option<Keyword> {
+    if let Some(model) = grammar::model(shown) {
+        return Some(model);
+    }
     // The framework's own documents have none.
     if Word::parse(shown.path.split('/').next().unwrap_or_default()).is_some() {
         return None;

@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 use self::capture::Meaning;
 pub(crate) use self::capture::{Capture, Extent, Limits, RecordFormat, Rotation};
 pub(crate) use self::capture_flags::FLAGS as CAPTURE_FLAGS;
-pub(crate) use self::captures::{Captures, subject, typed};
+pub(crate) use self::captures::{Captures, model, subject, typed};
 pub(crate) use self::configuration::{Applying, Configuration, Source};
 pub(crate) use self::error::{Mistake, UsageError};
 pub(crate) use self::flags::{FORMAT_FLAG, FORMATS};

@@ -62,7 +62,7 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
             let command = if *destination == Destination::Lines { "watch" } else { "dump" };
             let asked = match stream.source {
                 PacketSource::Cube(_) => Asked::Packets { cube, command },
-                PacketSource::Query(_) => Asked::Verb,
+                PacketSource::Query { .. } => Asked::Verb,
             };
             let refusal = Refusal::new(&client.answer(response).await?, asked);
             return Err(refusal.into());
@@ -71,7 +71,10 @@ pub(crate) fn take(session: &Session, stream: &PacketStream) -> Result<(), Failu
         // Wireshark takes whatever an extcap program prints for an error.
         let is_silent = matches!(destination, Destination::Pipe(_));
         let idle = (stream.follow && !is_silent).then(|| Idle::new(stream));
-        let lines = (*destination == Destination::Lines).then(|| Lines::new(stream.clock));
+        let lines = (*destination == Destination::Lines).then(|| match stream.source {
+            PacketSource::Cube(_) => Lines::new(stream.clock),
+            PacketSource::Query { .. } => Lines::new(stream.clock).dated(),
+        });
         let (sink, tally, bundle) = (Sink::open(destination)?, Tally::begin(), Some(bundle));
         let mut flow = Flow { client, reader, idle, sink, tally, lines, bundle };
         let reason = flow.copy(response.into_body(), keys.as_mut()).await;

@@ -26,8 +26,8 @@ pub mod keyword {
     /// On a number of the state: its metric, `{"name", "type": "counter" | "gauge"}`. The leaf's description is its
     /// help.
     pub const METRIC: &str = "x-metric";
-    /// On a number: what it counts, `bytes`, `KiB`, `MiB`, `GiB` or `seconds`. Users may give and see it in other units, such
-    /// as `10 MB` or `1h`; documents have the number.
+    /// On a number: what it counts, `bytes`, `KiB`, `MiB`, `GiB`, `milliseconds` or `seconds`. Users may give and see it in
+    /// other units, such as `10 MB` or `1h`; documents have the number.
     pub const UNIT: &str = "x-unit";
     /// On a leaf of the state: the name that it has in the list of all cubes.
     pub const SUMMARY: &str = "x-summary";

@@ -316,7 +316,7 @@ fn a_refused_capture_leaves_the_old_file_and_no_new_one() -> Result<()> {
     Ok(())
 }
 
-/// Scripts wait for the file, and whoever looks later takes an empty one for a capture.
+/// Scripts wait for the file, and anyone who looks later takes an empty one for a capture.
 #[test]
 fn a_client_that_is_killed_before_it_captures_leaves_no_file() -> Result<()> {
     let scene = Scene::set_up().peers(2).start()?;

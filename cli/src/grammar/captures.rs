@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use hyper::Method;
-use polycube_api::{Verb, Word};
+use polycube_api::{Keyword, KeywordKind, Unit, Verb, Word};
 
 use super::error::UsageError;
 use super::flags::Flags;
@@ -73,13 +73,12 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<(Captures, Words), UsageError
             Some(path) if ends_in(Path::new(&path), "pcap") => return Err(UsageError::QueryFormat),
             Some(path) => Destination::File { path: path.into(), force },
         };
-        let source = PacketSource::Query(query(&words.join(" "), super::packets::count(count)?));
         Captures::Query(PacketStream {
-            source,
+            source: PacketSource::Query { path: path::encode(&SERVICE) + QUERY, expression: words.join(" ") },
             destination,
             follow: false,
             format: None,
-            packets: None,
+            packets: super::packets::count(count)?,
             clock,
             bundle: false,
             keys: None,
@@ -129,6 +128,14 @@ pub(super) fn list() -> Request {
     Request { method: Method::GET, path: path::encode(&FILES), body: None }
 }
 
+/// The data model of what a request shows, if that is the list of files: the service has none of it.
+pub(crate) fn model(shown: &Request) -> Option<Keyword> {
+    (shown.path == path::encode(&FILES)).then(|| {
+        let size = Keyword { unit: Unit::Bytes.as_str().to_owned(), ..Keyword::new("size", KeywordKind::Leaf, "") };
+        Keyword { members: vec![size], ..Keyword::new("", KeywordKind::List, "") }
+    })
+}
+
 /// What a request is about, as it was typed.
 pub(crate) fn subject(request: &Request) -> String {
     if request.path == path::encode(&FILES) { CAPTURES.to_owned() } else { request.words() }
@@ -143,13 +150,6 @@ pub(crate) fn typed(place: &str) -> &str {
         None if below == QUERY => "",
         _ => place,
     }
-}
-
-/// Asks for the packets that match `expression`, at most `packets`.
-fn query(expression: &str, packets: Option<u64>) -> Request {
-    let packets = packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
-    let (service, expression) = (path::encode(&SERVICE), path::segment(expression));
-    Request { method: Method::GET, path: format!("{service}{QUERY}?expression={expression}{packets}"), body: None }
 }
 
 #[cfg(test)]
@@ -209,6 +209,16 @@ mod tests {
         ] {
             assert_eq!(typed(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn sizes_of_files_have_a_unit() {
+        let found = model(&list()).unwrap();
+        assert_eq!(
+            found.members.iter().map(|leaf| (leaf.name.as_str(), leaf.unit.as_str())).collect::<Vec<_>>(),
+            [("size", "bytes")]
+        );
+        assert!(model(&Request { path: "services/".to_owned(), ..list() }).is_none());
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(crate) struct Joined {
 pub(crate) enum PacketSource {
     /// The capture of this name.
     Cube(String),
-    /// The files of all captures, of which this request chooses packets.
-    Query(Request),
+    /// The files of all captures, of which this expression chooses packets; `path` asks for them.
+    Query { path: String, expression: String },
 }
 
 /// Where packets go, and as what.
@@ -192,18 +192,19 @@ impl PacketStream {
     pub(crate) fn name(&self) -> &str {
         match &self.source {
             PacketSource::Cube(cube) => cube,
-            PacketSource::Query(_) => CAPTURES,
+            PacketSource::Query { .. } => CAPTURES,
         }
     }
 
     /// Asks for the stream.
     pub(crate) fn request(&self) -> Request {
-        if let PacketSource::Query(request) = &self.source {
-            return request.clone();
+        let packets = self.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
+        if let PacketSource::Query { path, expression } = &self.source {
+            let path = format!("{path}?expression={}{packets}", path::segment(expression));
+            return Request { method: Method::GET, path, body: None };
         }
         let follow = self.follow;
         let format = self.format.iter().map(|format| format!("format={}&", path::segment(format))).collect::<String>();
-        let packets = self.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
         self.get(&format!("stream?{format}follow={follow}{packets}"))
     }
 

@@ -22,7 +22,7 @@ fn frame(write: impl FnOnce(&mut Vec<u8>) -> Result<(), etherparse::err::packet:
 }
 
 fn line(packet: &Packet<'_>) -> String {
-    Lines { clock: Clock::Utc, colours: false }.line(packet, "")
+    Lines { clock: Clock::Utc, is_dated: false, colours: false }.line(packet, "")
 }
 
 #[track_caller]
@@ -103,9 +103,17 @@ fn the_direction_follows_the_time() {
 
 #[test]
 fn on_a_terminal_times_recede() {
-    let lines = Lines { clock: Clock::Utc, colours: true };
+    let lines = Lines { clock: Clock::Utc, is_dated: false, colours: true };
     let bytes = frame(|out| v4().udp(1, 2).write(out, &[]));
     let line = lines
         .line(&Packet { time: Duration::ZERO, length: 42, bytes: &bytes, direction: None, is_raw_ip: false }, "veth1");
     assert_eq!(line, "\u{1b}[2m00:00:00.000000\u{1b}[0m veth1 10.0.0.1:1 > 10.0.0.2:2 UDP, 42 bytes");
+}
+
+#[test]
+fn packets_of_any_day_have_a_date() {
+    let lines = Lines { clock: Clock::Utc, is_dated: false, colours: false }.dated();
+    let (time, bytes) = (Duration::from_secs(1_784_156_400), frame(|out| v4().udp(1, 2).write(out, &[])));
+    let line = lines.line(&Packet { time, length: 42, bytes: &bytes, direction: None, is_raw_ip: false }, "");
+    assert_eq!(line, "2026-07-15 23:00:00.000000 10.0.0.1:1 > 10.0.0.2:2 UDP, 42 bytes");
 }

@@ -94,7 +94,7 @@ pub struct Config {
     pub queue: Queue,
     /// Milliseconds that packets of a pcapng capture wait for the TLS keys that they need, so that these precede them, once
     /// `keys` were given; 0 for none
-    #[schemars(range(max = 10_000), extend("x-minor" = true))]
+    #[schemars(range(max = 10_000), extend("x-minor" = true, "x-unit" = "milliseconds"))]
     pub keys_wait: u32,
     /// MiB that buffer packets for a slow reader of a stream, per reader
     #[schemars(range(min = 0.0625, max = 1024), extend("x-minor" = true))]

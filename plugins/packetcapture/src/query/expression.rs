@@ -23,7 +23,7 @@ pub(crate) enum QueryError {
     #[error("`{0}` has no time after it: give one such as `3h ago`, 2026-11-29 or 2026-11-29T10:30:00Z (UTC)")]
     NoTime(String),
     #[error(
-        "`{0}` is not a time: give one such as `3h ago`, 2026-11-29, 2026-11-29T10:30 (UTC) or 2026-11-29T10:30:00+01:00"
+        "`{0}` is not a time: give one such as `3h ago`, 2026-11-29, 2026-11-29T10:30 or 2026-11-29T10:30:00+01:00"
     )]
     NotATime(String),
     #[error("`{given}` is not a time: write `{right}`")]
