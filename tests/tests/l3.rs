@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
 use polycube_tests::pcap::{self, CaptureFile};
-use polycube_tests::scene::{PATIENCE, Scene};
+use polycube_tests::scene::{PATIENCE, Scene, eventually};
 use polycube_tests::traffic::{Protocol, Sender};
 use serde_json::json;
 
@@ -23,11 +23,16 @@ for line in sys.stdin:
 /// One peer with veth1, and tun0 with an address.
 fn scene() -> Result<Scene> {
     let scene = Scene::set_up().peers(1).start()?;
-    for words in ["tuntap add dev tun0 mode tun", "link set tun0 up", "address add 10.99.0.1/24 dev tun0"] {
+    ip(&scene, &["tuntap add dev tun0 mode tun", "link set tun0 up", "address add 10.99.0.1/24 dev tun0"])?;
+    Ok(scene)
+}
+
+fn ip(scene: &Scene, commands: &[&str]) -> Result<()> {
+    for words in commands {
         let status = scene.lab.host().command("ip").args(words.split(' ')).status();
         ensure!(status.context("ip is missing: install iproute2")?.success(), "ip {words}");
     }
-    Ok(scene)
+    Ok(())
 }
 
 fn inject(scene: &Scene, packets: &[Vec<u8>]) -> Result<()> {
@@ -215,6 +220,25 @@ fn a_file_of_pcap_that_cannot_be_is_not_there() -> Result<()> {
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.code() == Some(2) && said.contains("write pcapng"), "{said}");
     ensure!(!file.exists(), "an empty file is left");
+    Ok(())
+}
+
+/// A netdev may come back as one of another kind.
+#[test]
+fn a_file_of_pcap_ends_where_another_kind_of_link_comes() -> Result<()> {
+    let scene = Scene::set_up().peers(2).start()?;
+    let file = scene.daemon.capture_dir().join("one.pcap");
+    let mut child = one_line(&scene, &["veth1", "udp", "--in"], &file)?;
+    ensure!(first_line(&mut child)?.contains("capturing at veth1"), "it does not begin");
+    let frames: Vec<_> = (0..3).map(|number| scene.flow(1, 2).frame(Protocol::Udp, 100, number)).collect();
+    Sender::open(scene.peer(1))?.send(&frames)?;
+    eventually("the packets", || Ok(pcap::read(&file).is_ok_and(|file| file.records.len() == 3)))?;
+    ip(&scene, &["link delete veth1", "tuntap add dev veth1 mode tun", "link set veth1 up"])?;
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(2) && said.contains("write pcapng"), "{said}");
+    ensure!(said.contains("3 packets captured") && said.contains("veth1"), "{said}");
+    assert!(pcap::read(&file)?.numbers()?.into_iter().eq(0..3));
     Ok(())
 }
 

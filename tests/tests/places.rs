@@ -269,10 +269,13 @@ fn point_of_capture(stage: &Stage, name: &str) -> Result<Option<(String, String)
 #[test]
 fn one_tunnel_does_not_end_the_capture_of_any() -> Result<()> {
     for (words, tunnel_first, expected) in [
-        (["any", "udp and not ether host 2:0:0:0:0:9"], false, "ethernet addresses"),
-        (["any", "udp and not ether host 2:0:0:0:0:9"], true, "ethernet addresses"),
-        (["any", "--format=pcap"], false, "write pcapng"),
-        (["any", "--format=pcap"], true, "write pcapng"),
+        (&["any", "udp and not ether host 2:0:0:0:0:9"][..], false, "ethernet addresses"),
+        (&["any", "udp and not ether host 2:0:0:0:0:9"], true, "ethernet addresses"),
+        (&["any", "--format=pcap"], false, "write pcapng"),
+        (&["any", "--format=pcap"], true, "write pcapng"),
+        // The daemon does not write these by itself.
+        (&["any", "--format=pcap", "--bytes=1M"], false, "write pcapng"),
+        (&["any", "--format=pcap", "--bytes=1M"], true, "write pcapng"),
     ] {
         let stage = Stage::start()?;
         let other = stage.lab.peer("other")?;
@@ -286,7 +289,7 @@ fn one_tunnel_does_not_end_the_capture_of_any() -> Result<()> {
         if tunnel_first {
             tunnel()?;
         }
-        let mut running = stage.capture(&words)?;
+        let mut running = stage.capture(words)?;
         if !tunnel_first {
             tunnel()?;
         }

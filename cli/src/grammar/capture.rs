@@ -254,10 +254,9 @@ impl Capture {
 
     /// Asks for a cube that goes with its stream, and for that stream. Whatever the file is to be, the stream is pcapng: it
     /// says where packets come from, and ends with the counters. Where the daemon writes the file by itself, it is as the file
-    /// is to be.
+    /// is to be. The cube's format says what places the file has room for.
     pub(crate) fn request(&self, is_written_there: bool) -> Request {
-        let format = if is_written_there { self.format } else { RecordFormat::Pcapng };
-        let format = format.name();
+        let format = if is_written_there { self.format } else { RecordFormat::Pcapng }.name();
         let packets = self.limits.packets.map_or_else(String::new, |packets| format!("&packets={packets}"));
         let directions = match self.direction {
             Direction::Both => "bidirectional",
@@ -267,7 +266,7 @@ impl Capture {
         let mut body = json!({
             "parents": self.places,
             "capture": directions,
-            "format": format,
+            "format": self.format.name(),
             "store": "none",
         });
         if !self.expression.is_empty() {

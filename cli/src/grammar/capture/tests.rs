@@ -120,6 +120,7 @@ fn the_request_is_for_a_cube_that_goes_with_its_stream() {
     });
     assert_eq!(body, Some(expected));
     let body = |line| capture(line).request(false).body.unwrap_or_default();
+    assert_eq!(body("capture eth0 -w x.pcap")["format"], "pcap", "the daemon leaves out what has no room in it");
     let found = body("capture eth0 -s headers");
     assert_eq!((&found["snaplen"], &found["whole-dns"]), (&json!("headers"), &Value::Null));
     assert_eq!(body("capture eth0 -s headers --whole-dns")["whole-dns"], true);
