@@ -68,7 +68,9 @@ pub(crate) fn run(endpoint: Endpoint, capture: &Capture, verbose: bool) -> Resul
     let session = Session::new(endpoint)?;
     let recorded = session.run(async |client| {
         // Before a pipe is opened: its reader would see its end when a private daemon is tried afterwards.
-        client.reach().await?;
+        if session.is_default() {
+            client.reach().await?;
+        }
         record(client, capture, verbose).await
     });
     match recorded {

@@ -12,14 +12,12 @@ use polycube_layout::ring::DEFAULT_PIECE;
 ///
 /// `./x bench program` has a row for each candidate. A line belongs here when another one is faster by more than what the
 /// machine's figures differ.
-const MEASURED: [(&str, bool, u32); 3] = [
+const MEASURED: [(&str, bool, u32); 2] = [
     // Zen 2: into memory that is not in the cache, a frame of 1500 bytes takes 178 ns in two pieces and 194 in one; into
     // memory that is, the same.
     ("AuthenticAMD", false, 1024),
     // Zen 3 and later: 124 ns instead of 203.
     ("AuthenticAMD", true, 1024),
-    // Ice Lake: 108 ns at once instead of 121 where the reader is in time, and 231 instead of 258 where it is late.
-    ("GenuineIntel", true, 0),
 ];
 
 /// What to set [`PIECE`](polycube_layout::ring::PIECE) to on this machine.
