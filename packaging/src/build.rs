@@ -1,6 +1,8 @@
 //! Builds what packages have, such that the result does not depend on where.
 
 use std::env;
+use std::ffi::OsString;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -30,6 +32,7 @@ pub(crate) fn target() -> Result<PathBuf> {
 pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
+    command.args(["build", "--locked", "--profile", profile]).arg("--target-dir").arg(target);
     if audited {
         let tools = target.join("tools");
         let auditable = tools.join("bin/cargo-auditable");
@@ -39,13 +42,13 @@ pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> R
             install.args(["install", "cargo-auditable", "--locked", "--version", AUDITABLE, "--root"]).arg(&tools);
             ensure!(install.status()?.success(), "cargo-auditable cannot be installed");
         }
-        // `cargo-auditable auditable` is what cargo runs for `cargo auditable`.
-        command = Command::new(auditable);
-        command.arg("auditable");
+        // What `cargo auditable build --locked` sets, but for the wrapper's path: cargo hashes that into the symbols of our
+        // crates, as it is written. A bare name is the same everywhere.
+        command.env("RUSTC_WORKSPACE_WRAPPER", "cargo-auditable").env("PATH", with_path(&tools.join("bin"))?);
+        command.env("CARGO_AUDITABLE_ORIG_ARGS", r#"{"offline":false,"locked":true,"frozen":false,"config":[]}"#);
     }
     eprintln!("./x: building with link-time optimisation (profile {profile}), which takes some minutes");
-    command.current_dir(root).args(["build", "--locked", "--profile", profile]).arg("--target-dir").arg(target);
-    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.current_dir(root).args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).context("there is no HOME")?;
     // Some tools follow links.
@@ -65,6 +68,13 @@ pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> R
     command.env("SOURCE_DATE_EPOCH", epoch(root)?.to_string());
     ensure!(command.status().context("cannot run cargo")?.success(), "cargo build failed");
     Ok(())
+}
+
+/// PATH with `first` at its start.
+fn with_path(first: &Path) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(iter::once(first.to_owned()).chain(env::split_paths(&path)))
+        .with_context(|| format!("{} cannot be in PATH", first.display()))
 }
 
 /// The time of everything in the packages: SOURCE_DATE_EPOCH, or that of the last commit.
