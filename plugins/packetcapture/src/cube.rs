@@ -20,6 +20,7 @@ use crate::filter::{self, Programs, Source};
 use crate::format::Format;
 use crate::keys::{KeyLog, KeysError, Taken};
 use crate::lock::lock;
+use crate::machine::Asked;
 use crate::over_ip::{Member, OtherFormat, Seat};
 use crate::places::Places;
 use crate::session::{CaptureMaps, CubeContext, OpenRings, Session, SessionError, Wanting, log_of};
@@ -45,6 +46,8 @@ pub struct PacketCapture {
     seat: Mutex<Option<Seat>>,
     /// The filter compiled last: a change asks for it twice, and most changes do not affect the filter.
     compiled: Mutex<Option<Arc<Filter>>>,
+    /// What the kernel said of the netdevs that a change is about.
+    asked: Mutex<Option<Asked>>,
 }
 
 /// A filter, and the settings it was compiled from.
@@ -226,6 +229,7 @@ impl Service for PacketCapture {
             phases: Mutex::default(),
             seat: Mutex::default(),
             compiled: Mutex::default(),
+            asked: Mutex::default(),
         })
     }
 
@@ -237,6 +241,8 @@ impl Service for PacketCapture {
         let needed = if datapath.maps.is_empty() { 0 } else { datapath::memory(&wanted.config, self.cpus) };
         let room = self.context.outcome.memory.check(needed);
         room.map_err(|error| Refusal::from(SessionError::from(error)).at("ring-size"))?;
+        // The host attaches programs next, and the kernel gives no answer meanwhile.
+        *lock(&self.asked) = Some(Asked::now(&places.taken, wanted.config.anonimize));
         Ok(datapath)
     }
 
@@ -255,7 +261,9 @@ impl Service for PacketCapture {
             }
         }
         let (filter, places) = self.filter(config, points)?;
-        let settings = Arc::new(Settings::new(config, cube.name(), &places.taken, roots, over_ip)?);
+        let asked = lock(&self.asked).take().filter(|asked| asked.is_for(&places.taken, config.anonimize));
+        let asked = asked.unwrap_or_else(|| Asked::now(&places.taken, config.anonimize));
+        let settings = Arc::new(Settings::new(config, cube.name(), asked, roots, over_ip)?);
         let large =
             Wanting { size: config.ring_size.granted(self.cpus), spec: datapath::large_lanes(config, self.cpus) };
         let maps = CaptureMaps::find(maps, large)?;

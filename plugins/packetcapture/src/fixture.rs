@@ -26,6 +26,7 @@ use crate::format::pcap::HEADER;
 use crate::format::pcapng::Interface;
 use crate::keys::Keys;
 use crate::log::Log;
+use crate::machine::Asked;
 use crate::outcome::Outcome;
 use crate::ring::{Bell, MapSize, Reader, Rings};
 use crate::settings::Settings;
@@ -369,7 +370,7 @@ fn settings(directory: &Path, mut config: Value) -> Arc<Settings> {
         is_chosen: false,
         peer: None,
     };
-    Arc::new(Settings::new(&config, "sniffer", &[point], &roots(directory), None).unwrap())
+    Arc::new(Settings::new(&config, "sniffer", Asked::now(&[point], true), &roots(directory), None).unwrap())
 }
 
 /// A place with Ethernet frames.

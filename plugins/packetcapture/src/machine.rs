@@ -1,5 +1,7 @@
 //! What a file says of the machine that it comes from.
 
+use std::collections::BTreeMap;
+
 mod btf;
 mod kernel;
 
@@ -57,13 +59,37 @@ pub(crate) struct Netdev {
     pub(crate) offloads: Option<Vec<&'static str>>,
 }
 
-impl Netdev {
-    /// The netdev at `point`.
-    pub(crate) fn at(point: &Point) -> Self {
-        let Some(name) = &point.netdev else { return Self::default() };
-        let mut found = kernel::addresses(name);
-        (found.speed, found.offloads) = (kernel::speed(name), kernel::offloads(name));
-        found
+/// Netdevs, by the ids of the points that they are at.
+pub(crate) type Netdevs = BTreeMap<u32, Netdev>;
+
+/// The netdevs at `points`. Each question to the kernel takes its lock of all netdevs (RTNL), which is held while
+/// a program is attached, until no CPU runs the programs before it: milliseconds.
+fn netdevs(points: &[Point]) -> Netdevs {
+    let mut found = kernel::addresses();
+    let named = points.iter().filter_map(|point| Some((point, point.netdev.as_deref()?)));
+    let look = |(point, name): (&Point, &str)| {
+        let netdev = found.remove(name).unwrap_or_default();
+        (point.id, Netdev { speed: kernel::speed(name), offloads: kernel::offloads(name), ..netdev })
+    };
+    named.map(look).collect()
+}
+
+/// What the kernel said of the netdevs at points.
+pub(crate) struct Asked {
+    pub(crate) points: Vec<Point>,
+    is_secret: bool,
+    pub(crate) netdevs: Netdevs,
+}
+
+impl Asked {
+    /// Asks nothing where the answer `is_secret`: addresses would say what packets hide.
+    pub(crate) fn now(points: &[Point], is_secret: bool) -> Self {
+        let netdevs = if is_secret { Netdevs::default() } else { netdevs(points) };
+        Self { points: points.to_vec(), is_secret, netdevs }
+    }
+
+    pub(crate) fn is_for(&self, points: &[Point], is_secret: bool) -> bool {
+        self.is_secret == is_secret && self.points == points
     }
 }
 
@@ -92,10 +118,13 @@ mod tests {
             is_chosen: false,
             peer: None,
         };
-        let found = Netdev::at(&point("lo"));
+        let [found, absent] = ["lo", "absent"].map(|name| netdevs(&[point(name)]).remove(&0).unwrap());
         assert!(found.ipv4.contains(&([127, 0, 0, 1], [255, 0, 0, 0])), "{found:?}");
-        assert!(found.offloads.is_some_and(|offloads| offloads.contains(&"tx-checksumming")));
-        assert_eq!(Netdev::at(&point("absent")), Netdev::default());
+        assert!(found.offloads.as_ref().is_some_and(|offloads| offloads.contains(&"tx-checksumming")));
+        assert_eq!(absent, Netdev::default());
+        let [secret, open] = [true, false].map(|is_secret| Asked::now(&[point("lo")], is_secret));
+        assert!(secret.netdevs.is_empty() && open.netdevs[&0] == found);
+        assert!(open.is_for(&[point("lo")], false) && !open.is_for(&[point("lo")], true) && !open.is_for(&[], false));
         let machine = Machine::now(Some("why"));
         assert_eq!(machine.comments[0], "why");
         assert!(machine.os.starts_with("Linux ") && machine.comments.len() == 3, "{machine:?}");

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use polycube_filter::joined;
-use polycube_plugin_api::{Point, Refusal, Tag};
+use polycube_plugin_api::{Refusal, Tag};
 
 use crate::config::{Config, Direct, Fsync, Mebibytes, OverIp, Priority, RingMemory, SnapLen, Store};
 use crate::format::Format;
 use crate::format::pcapng::{Interface, Section};
 use crate::keys;
-use crate::machine::{Machine, Netdev};
+use crate::machine::{Asked, Machine};
 use crate::pattern::{Pattern, PatternError};
 use crate::store::{Location, RootError, Roots};
 
@@ -78,12 +78,14 @@ pub(crate) struct QueueLimits {
 }
 
 impl Settings {
+    /// For a capture at the points that were asked about.
+    ///
     /// # Errors
     /// A `dump` that is not a valid path, or contains a part of the time that is not known.
     pub(crate) fn new(
         config: &Config,
         cube: &str,
-        points: &[Point],
+        asked: Asked,
         roots: &Roots,
         over_ip: Option<OverIp>,
     ) -> Result<Self, Refusal> {
@@ -100,7 +102,7 @@ impl Settings {
         Ok(Self {
             format: config.recorded(),
             stream_format: config.format,
-            section: section(cube, points, config)?,
+            section: section(cube, asked, config)?,
             network: config.networkmode,
             store: config.store,
             anonymize: config.anonimize,
@@ -151,19 +153,19 @@ impl FileSettings {
 }
 
 /// The interfaces, indexed by the ids of their points.
-fn section(cube: &str, points: &[Point], config: &Config) -> Result<Section, Refusal> {
-    let count = points.iter().map(|point| point.id as usize + 1).max().unwrap_or_default();
+fn section(cube: &str, asked: Asked, config: &Config) -> Result<Section, Refusal> {
+    let Asked { points, mut netdevs, .. } = asked;
+    let count = points.iter().map(|point| point.id + 1).max().unwrap_or_default();
     // Fields that contradict each other are refused where the filter is compiled.
     let filter = joined(&config.fields()?, config.expression()).ok().flatten().unwrap_or_default();
     let interface = |id| {
-        let point = points.iter().find(|point| point.id as usize == id)?;
+        let point = points.iter().find(|point| point.id == id)?;
         Some(Interface {
             name: point.name.clone(),
             is_raw_ip: point.is_raw_ip,
             filter: filter.clone(),
             has_headers_alone: config.snaplen == SnapLen::Headers,
-            // Its addresses would say what the packets hide.
-            netdev: if config.anonimize { Netdev::default() } else { Netdev::at(point) },
+            netdev: netdevs.remove(&id).unwrap_or_default(),
         })
     };
     let interfaces = (0..count).map(interface).collect();
@@ -199,6 +201,8 @@ impl From<DumpError> for Refusal {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use polycube_plugin_api::Point;
 
     use super::*;
 
@@ -237,7 +241,7 @@ mod tests {
             peer: None,
         };
         let config = Config { filter: Some(String::from("udp")), ..Config::default() };
-        let section = section("sniffer", &[point(2, "br1:p2"), point(0, "br1:p1")], &config).unwrap();
+        let section = section("sniffer", Asked::now(&[point(2, "br1:p2"), point(0, "br1:p1")], true), &config).unwrap();
         let expected = [Some("br1:p1"), None, Some("br1:p2")];
         let found = section.interfaces.iter().map(|it| it.as_ref().map(|it| it.name.as_str())).collect::<Vec<_>>();
         assert_eq!(found, expected);

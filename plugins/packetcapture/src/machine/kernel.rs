@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
@@ -34,9 +35,9 @@ pub(super) fn clock() -> Option<Clock> {
     Some(Clock { is_synchronised, estimated: state.esterror, maximum: state.maxerror, tai: state.tai })
 }
 
-/// The addresses of the netdev called `name`; none if there is no such netdev.
-pub(super) fn addresses(name: &str) -> Netdev {
-    let mut found = Netdev::default();
+/// The addresses of all netdevs, by their names; none if the kernel does not say.
+pub(super) fn addresses() -> BTreeMap<String, Netdev> {
+    let mut found = BTreeMap::<String, Netdev>::new();
     let mut list = ptr::null_mut();
     // SAFETY: the function writes the list's address.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
@@ -47,10 +48,10 @@ pub(super) fn addresses(name: &str) -> Netdev {
         // SAFETY: an entry of the list, which is freed after the loop.
         let entry = unsafe { &*next };
         // SAFETY: the kernel's names end with a zero.
-        let is_named = unsafe { CStr::from_ptr(entry.ifa_name) }.to_bytes() == name.as_bytes();
-        if is_named && !entry.ifa_addr.is_null() {
+        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
+        if !entry.ifa_addr.is_null() {
             // SAFETY: the entry's address and mask have the size of their family, or are null.
-            unsafe { add(&mut found, entry) };
+            unsafe { add(found.entry(name.into_owned()).or_default(), entry) };
         }
         next = entry.ifa_next;
     }
