@@ -9,6 +9,7 @@ mod found;
 mod hook;
 mod left;
 mod marks;
+mod nodes;
 mod pins;
 mod release;
 mod repin;
@@ -26,7 +27,7 @@ use aya::programs::ProgramError;
 use polycube_layout::chain::{ACCEPT, NEXT, PORT, PORTS};
 use polycube_layout::slow::{KEY, RESUME};
 use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
-use polycube_plugin_api::{Code, Direction, MapSpec};
+use polycube_plugin_api::MapSpec;
 
 pub(crate) use hook::{AttachMode, Rank};
 pub(crate) use left::Left;
@@ -36,7 +37,7 @@ pub(crate) use polycube_loader::{CubeMap, LoadError};
 
 use crate::slow_path::{Shared, SlowPath};
 use crate::sys::bpf;
-use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, NodeKey, NodeSpec, Source};
+use crate::wiring::{Hook, MapDescription, MapId, Netdev, NodeId, Source};
 use clsact::Clsact;
 use detach::{Detacher, Leaving};
 use found::{Found, FoundRoot, Taken};
@@ -94,6 +95,8 @@ pub(crate) struct Datapath {
     root_digest: String,
     maps: HashMap<MapId, Pinned<CubeMap>>,
     nodes: HashMap<NodeId, Node>,
+    /// Programs that are in the kernel, or were refused, before their step has come.
+    ahead: HashMap<NodeId, Result<Loaded, LoadError>>,
     roots: HashMap<Hook, Root>,
     found: Found,
     slow_path: Arc<SlowPath>,
@@ -134,6 +137,7 @@ impl Datapath {
             root_digest,
             maps,
             nodes,
+            ahead: HashMap::new(),
             roots,
             found,
             slow_path,
@@ -172,25 +176,30 @@ impl Datapath {
             if spec.late {
                 return Ok(());
             }
-            self.make_map(id, description)?
+            self.pin_map(id, description, new_map(id, description)?)?
         };
         self.maps.insert(id.clone(), map);
         Ok(())
     }
 
-    /// Makes a map that was described as late, unless it is there.
-    pub(crate) fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), DatapathError> {
-        if !self.maps.contains_key(id) {
-            let map = self.make_map(id, description)?;
-            self.maps.insert(id.clone(), map);
-        }
+    /// Takes a map that was described as late, and has been made with [`new_map`].
+    pub(crate) fn take_late_map(
+        &mut self,
+        id: &MapId,
+        description: &MapDescription,
+        map: CubeMap,
+    ) -> Result<(), DatapathError> {
+        let map = self.pin_map(id, description, map)?;
+        self.maps.insert(id.clone(), map);
         Ok(())
     }
 
-    fn make_map(&self, id: &MapId, description: &MapDescription) -> Result<Pinned<CubeMap>, DatapathError> {
-        let (what, MapDescription { spec, owner, objects }) = (format!("cube `{}`", id.cube), description);
-        let shape = object::shape_of_cube_map(&what, spec, objects)?;
-        let object = object::create_cube_map(&what, spec, shape, objects)?;
+    fn pin_map(
+        &self,
+        id: &MapId,
+        MapDescription { spec, owner, .. }: &MapDescription,
+        object: CubeMap,
+    ) -> Result<Pinned<CubeMap>, DatapathError> {
         let map = Pinned { pin: pins::map(id, spec.generation, owner, object.id), object };
         self.pins.pin(map.object.fd.as_fd(), &map.pin)?;
         Ok(map)
@@ -209,36 +218,6 @@ impl Datapath {
         if let Some(map) = self.maps.remove(id) {
             self.pins.unpin(&map.pin);
         }
-    }
-
-    pub(crate) fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), DatapathError> {
-        let what = in_words(&id.key);
-        let maps = || spec.maps.iter().filter_map(|map| Some((map.name.as_str(), &self.maps.get(map)?.object)));
-        let digest = digest::of_node(spec, &maps().map(|(name, map)| (name, map.id)).collect());
-        if let Some(loaded) = self.found.take_node(&id.key, &digest, spec.jumps.len()) {
-            self.taken.nodes.insert(id.clone());
-            self.nodes.insert(id.clone(), Node { digest, loaded });
-            return Ok(());
-        }
-        let maps = maps().map(|(name, map)| (name, map.fd.as_raw_fd())).collect();
-        let loaded = match &spec.program.code {
-            Code::Elf { entry, constants } => {
-                let constants = constants.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-                let standing = if spec.is_followed { Standing::Followed } else { Standing::Last };
-                let entry = Entry { elf: &spec.object, name: entry, constants, standing };
-                object::load_jumping(&what, entry, &maps, Rodata::Constant, &spec.jumps)
-            }
-            Code::Instructions { maps: places } => object::load_instructions(&what, &spec.object, places, &maps),
-        }?;
-        let pin = pins::node(id, &digest);
-        self.pins.pin_program(&pin, &loaded)?;
-        self.nodes.insert(id.clone(), Node { digest, loaded: Pinned { pin, object: loaded } });
-        Ok(())
-    }
-
-    pub(crate) fn unload(&mut self, id: &NodeId) {
-        let Some(node) = self.nodes.remove(id) else { return };
-        self.pins.unpin(&node.loaded.pin);
     }
 
     pub(crate) fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), DatapathError> {
@@ -434,6 +413,13 @@ impl Datapath {
     }
 }
 
+/// Makes a map, which the kernel zeroes: that can take milliseconds.
+pub(crate) fn new_map(id: &MapId, description: &MapDescription) -> Result<CubeMap, LoadError> {
+    let (what, MapDescription { spec, objects, .. }) = (format!("cube `{}`", id.cube), description);
+    let shape = object::shape_of_cube_map(&what, spec, objects)?;
+    object::create_cube_map(&what, spec, shape, objects)
+}
+
 /// Forgets marks of netdevs that are gone. Another netdev may have got their ifindex, perhaps with the same name and MAC
 /// address: after a restart of a container, all three are often as before. So the proof that a netdev is still the same
 /// is our root on it, which the kernel removes with the netdev. Without it, a mode or a queueing discipline stays as it is: it
@@ -445,15 +431,6 @@ fn forget_strangers(marks: &mut Marks, found: &Found, what: &str) {
             marks.remove(ifindex);
         }
     }
-}
-
-/// ``cube `br1` at point 0 ingress``.
-fn in_words(NodeKey { cube, point, direction, .. }: &NodeKey) -> String {
-    let side = match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    };
-    format!("cube `{cube}` at point {point} {side}")
 }
 
 fn failed(netdev: &Netdev, source: ProgramError) -> DatapathError {

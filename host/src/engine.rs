@@ -41,6 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::{Handle, Supervisor};
 use keep::{Keeper, not_stored};
+use late_maps::LateMap;
 use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
@@ -49,8 +50,9 @@ use view::view;
 use ways::{Published, Ways, netdev_at, surroundings};
 
 use crate::containers::Containers;
+use crate::datapath::CubeMap;
 use crate::model::{self, Change, Facts, Looks, Model, Origin};
-use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, MapCopy, keep_ticking};
+use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, keep_ticking};
 use crate::problem::{AFTER_PANIC, Problem, Problems};
 use crate::reconcile::{Live, Reconciler, Refused};
 use crate::registry::Registry;
@@ -87,10 +89,11 @@ enum Message {
     /// Asks for a sign of life.
     Turn(oneshot::Sender<()>),
     /// A plugin wants a map that its cube's datapath describes as late.
-    MakeMap {
+    LateMap {
         cube: CubeName,
         spec: MapSpec,
-        answer: std_mpsc::Sender<Result<MapCopy, Refusal>>,
+        made: Option<CubeMap>,
+        answer: std_mpsc::Sender<Result<LateMap, Refusal>>,
     },
     Stop(oneshot::Sender<()>),
 }
@@ -263,7 +266,9 @@ impl Engine {
                 // The one that asks may have given up.
                 Message::Turn(taken) => drop(taken.send(())),
                 // The plugin may have given up.
-                Message::MakeMap { cube, spec, answer } => drop(answer.send(self.make_map(&cube, &spec))),
+                Message::LateMap { cube, spec, made, answer } => {
+                    drop(answer.send(self.late_map(&cube, &spec, made)));
+                }
                 Message::Stop(done) => {
                     self.stop();
                     // The daemon may have given up waiting.

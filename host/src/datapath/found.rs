@@ -192,11 +192,17 @@ impl Found {
         maps.is_some_and(|maps| !maps.is_empty())
     }
 
+    /// Whether [`Found::take_node`] would find one.
+    pub(super) fn has_node(&self, key: &NodeKey, digest: &str, jumps: usize) -> bool {
+        self.nodes.get(&mark(key, digest)).is_some_and(|found| found.node.object.jumps.len() == jumps)
+    }
+
     /// Takes a program of this digest that has all of its `jumps` maps: one that nobody held is empty.
     pub(super) fn take_node(&mut self, key: &NodeKey, digest: &str, jumps: usize) -> Option<Pinned<Loaded>> {
-        let mark = mark(key, digest);
-        self.nodes.get(&mark).filter(|found| found.node.object.jumps.len() == jumps)?;
-        self.nodes.remove(&mark).map(|found| found.node)
+        if !self.has_node(key, digest, jumps) {
+            return None;
+        }
+        self.nodes.remove(&mark(key, digest)).map(|found| found.node)
     }
 
     /// Takes pins out of what will be removed. Answers whether they were there.

@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
 /// What is in the kernel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
-    maps: BTreeSet<MapId>,
+    pub maps: BTreeSet<MapId>,
     /// Loaded programs, with the maps that they use.
     nodes: BTreeMap<NodeId, Vec<MapId>>,
     roots: BTreeMap<Hook, u32>,
@@ -45,6 +45,8 @@ pub(crate) struct DoubleKernel {
     /// The cubes whose leavings were kept.
     pub kept: BTreeSet<CubeName>,
     last_pair: u32,
+    /// Programs that are to be loaded next.
+    pub announced: BTreeSet<NodeId>,
     /// Cubes whose maps the new code declares otherwise.
     pub unfit: BTreeSet<CubeName>,
     /// How many effects succeed before one fails; `None` for all.
@@ -130,7 +132,7 @@ impl Kernel for DoubleKernel {
         Ok(())
     }
 
-    fn make_late_map(&mut self, id: &MapId, _: &MapDescription) -> Result<(), Problem> {
+    fn take_late_map(&mut self, id: &MapId, _: &MapDescription, _: MapId) -> Result<(), Problem> {
         self.effect()?;
         self.state.maps.insert(id.clone());
         Ok(())
@@ -148,10 +150,15 @@ impl Kernel for DoubleKernel {
     }
 
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem> {
+        assert!(self.announced.is_empty() || self.announced.remove(id), "{id:?} was not announced with others");
         self.effect()?;
         assert!(spec.maps.iter().all(|map| self.state.maps.contains(map)), "a map of {id:?} is not there yet");
         assert!(self.state.nodes.insert(id.clone(), spec.maps.clone()).is_none(), "{id:?} is loaded already");
         Ok(())
+    }
+
+    fn load_ahead(&mut self, nodes: &[(&NodeId, &NodeSpec)]) {
+        self.announced = nodes.iter().map(|(id, _)| (*id).clone()).collect();
     }
 
     fn unload(&mut self, id: &NodeId) {

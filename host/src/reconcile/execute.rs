@@ -34,7 +34,11 @@ impl<K: Kernel> World<'_, K> {
         for (done, step) in plan.steps.iter().enumerate() {
             #[cfg(debug_assertions)]
             crate::fault::step();
+            if !plan.steps[..done].last().is_some_and(is_load) {
+                self.load_ahead(&plan.steps[done..], wiring);
+            }
             if let Err(problem) = self.carry_out(step, wiring) {
+                self.kernel.load_ahead(&[]);
                 tracing::debug!(?step, ?problem, "undoing");
                 if self.is_restoring {
                     self.put_back(&plan.steps[..=done]);
@@ -52,6 +56,15 @@ impl<K: Kernel> World<'_, K> {
         }
         self.kernel.keep_taken();
         Ok(())
+    }
+
+    /// Announces the programs that `steps` begins with.
+    fn load_ahead(&mut self, steps: &[Step], wiring: &Wiring) {
+        let nodes = steps.iter().map_while(|step| if let Step::Load(node) = step { Some(node) } else { None });
+        let nodes: Vec<_> = nodes.map(|node| (node, &*wiring.nodes[node])).collect();
+        if nodes.len() > 1 {
+            self.kernel.load_ahead(&nodes);
+        }
     }
 
     pub(crate) fn carry_out(&mut self, step: &Step, wiring: &Wiring) -> Result<(), Problem> {
@@ -161,4 +174,8 @@ impl<K: Kernel> World<'_, K> {
             self.kernel.settle();
         }
     }
+}
+
+fn is_load(step: &Step) -> bool {
+    matches!(step, Step::Load(_))
 }

@@ -2,6 +2,7 @@
 //! the maps that instances ask for.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use polycube_plugin_api::MapSpec;
 
@@ -9,7 +10,10 @@ use super::{Attempt, Cubes, Kernel, Reconciler, Refused};
 use crate::model::{Model, Origin};
 use crate::problem::{Problem, Problems};
 use crate::topology::CubeName;
-use crate::wiring::{Datapaths, MapId};
+use crate::wiring::{Datapaths, MapDescription, MapId};
+
+/// A map that is described as late, and the map itself if it is there.
+type LateMap<'a, M> = (&'a MapId, &'a Arc<MapDescription>, Option<&'a M>);
 
 impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
     /// Creates the instances of cubes that are new.
@@ -57,16 +61,28 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         Ok(())
     }
 
-    /// Makes a map that the datapath of `cube` in force describes as late, unless it is there.
+    /// A map that the datapath of `cube` in force describes as late.
     ///
     /// # Errors
-    /// There is no such description, or what the kernel says.
-    pub(crate) fn make_late_map(&mut self, cube: &CubeName, spec: &MapSpec) -> Result<&K::Map, Problem> {
+    /// There is no such description.
+    pub(crate) fn late_map(&self, cube: &CubeName, spec: &MapSpec) -> Result<LateMap<'_, K::Map>, Problem> {
         let missing = || Problem::failed(cube.as_str(), format!("nothing describes a late map `{}`", spec.name));
         let is_it = |id: &&MapId| spec.late && self.wiring.maps[*id].spec == *spec;
         let id = self.wiring.maps_of(cube).find(is_it).ok_or_else(missing)?;
-        self.kernel.make_late_map(id, &self.wiring.maps[id])?;
-        self.kernel.map(id).ok_or_else(missing)
+        Ok((id, &self.wiring.maps[id], self.kernel.map(id)))
+    }
+
+    /// Takes such a map, unless there is one by now.
+    ///
+    /// # Errors
+    /// There is no such description any more, or what the kernel says.
+    pub(crate) fn take_late_map(&mut self, cube: &CubeName, spec: &MapSpec, map: K::Map) -> Result<(), Problem> {
+        let (id, description, there) = self.late_map(cube, spec)?;
+        if there.is_some() {
+            return Ok(());
+        }
+        let (id, description) = (id.clone(), Arc::clone(description));
+        self.kernel.take_late_map(&id, &description, map)
     }
 
     /// Maps of renewed cubes that are described as before, and that the objects of the new code declare otherwise.

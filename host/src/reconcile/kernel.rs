@@ -27,12 +27,17 @@ pub(crate) trait Kernel {
     fn is_map_taken(&self, _: &MapId) -> bool {
         false
     }
-    /// Makes a map that is described as late, unless it is there.
-    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem>;
+    /// Takes a map that is described as late, and was made meanwhile.
+    fn take_late_map(&mut self, id: &MapId, description: &MapDescription, map: Self::Map) -> Result<(), Problem>;
     fn drop_map(&mut self, id: &MapId);
     /// Whether a map that is there is what `description` would make.
     fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem>;
+    /// Programs that [`Kernel::load`] will be asked for next, which the verifier can look at at the same time; those
+    /// announced before, no more. One that fails is [`Kernel::load`]'s to report.
+    fn load_ahead(&mut self, nodes: &[(&NodeId, &NodeSpec)]) {
+        let _ = nodes;
+    }
     fn unload(&mut self, id: &NodeId);
     fn load_root(&mut self, hook: &Hook, port: u32) -> Result<(), Problem>;
     fn unload_root(&mut self, hook: &Hook);
@@ -137,8 +142,8 @@ impl Kernel for Live {
         self.datapath.is_map_taken(id)
     }
 
-    fn make_late_map(&mut self, id: &MapId, description: &MapDescription) -> Result<(), Problem> {
-        self.datapath.make_late_map(id, description).map_err(|error| refused(id.cube.as_str(), &error))
+    fn take_late_map(&mut self, id: &MapId, description: &MapDescription, map: CubeMap) -> Result<(), Problem> {
+        self.datapath.take_late_map(id, description, map).map_err(|error| refused(id.cube.as_str(), &error))
     }
 
     fn drop_map(&mut self, id: &MapId) {
@@ -151,6 +156,10 @@ impl Kernel for Live {
 
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem> {
         self.datapath.load(id, spec).map_err(|error| refused(id.key.cube.as_str(), &error))
+    }
+
+    fn load_ahead(&mut self, nodes: &[(&NodeId, &NodeSpec)]) {
+        self.datapath.load_ahead(nodes);
     }
 
     fn unload(&mut self, id: &NodeId) {

@@ -6,9 +6,10 @@ mod restoring;
 mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use imbl::OrdMap;
-use polycube_plugin_api::Direction;
+use polycube_plugin_api::{Direction, MapSpec};
 
 use super::double::{Behaviour, DoubleCubes, DoubleKernel, Plugin, State, cube};
 use super::{Cubes as _, Reconciler, Refused};
@@ -16,7 +17,7 @@ use crate::model::{Deferred, Facts, Model, Origin, Part, renamed};
 use crate::netdev::{Framing, Link, Table, ethernet};
 use crate::registry::Registry;
 use crate::topology::{CubeName, Place, Point, PortName, Role, Topology};
-use crate::wiring::{Hook, Netdev, Netdevs, Touched, Wiring};
+use crate::wiring::{Hook, MapDescription, Netdev, Netdevs, Touched, Wiring};
 
 /// A reconciler and the netdevs around it.
 struct World {
@@ -129,6 +130,7 @@ impl World {
         assert!(cubes.plugins.keys().eq(model.topology.cubes().map(|(name, _)| name)), "each cube has its plugin");
         assert!(cubes.plugins.values().all(|plugin| plugin.prepared.is_none()), "nothing is left prepared");
         assert!(cubes.claimed.is_empty(), "nothing is left claimed");
+        assert!(kernel.announced.is_empty(), "no program is held that no step loads");
         for (name, Plugin { committed, failed, .. }) in &cubes.plugins {
             if !model.deferred.has_cube(name) && !failed {
                 let asked = self.reconciler.requests.get(name).map(ToString::to_string);
@@ -342,4 +344,29 @@ fn a_deferred_part_is_named() {
     world.follow().unwrap();
     let deferred = &world.reconciler.model().deferred;
     assert_eq!(deferred.reason(&Part::Cube(name("a"))).map(String::as_str), Some("its plugin is busy"));
+}
+
+#[test]
+fn a_late_map_is_taken_once_and_only_as_it_is_described() {
+    let mut world = World::new();
+    world.change(|topology| add(topology, "br1", &[("p1", "veth1")])).unwrap();
+    let Reconciler { wiring, kernel, .. } = &mut world.reconciler;
+    let (id, is) = wiring.maps.iter().next().map(|(id, is)| (id.clone(), Arc::clone(is))).unwrap();
+    let spec = MapSpec { late: true, ..is.spec.clone() };
+    let described = MapDescription { spec: spec.clone(), owner: is.owner.clone(), objects: is.objects.clone() };
+    wiring.maps.insert(id.clone(), Arc::new(described));
+    kernel.state.maps.remove(&id);
+
+    let reconciler = &mut world.reconciler;
+    let is_there = |reconciler: &Reconciler<_, _>| reconciler.late_map(&id.cube, &spec).unwrap().2.is_some();
+    assert!(!is_there(reconciler));
+    reconciler.kernel.fails_after = Some(0);
+    assert!(reconciler.take_late_map(&id.cube, &spec, id.clone()).is_err() && !is_there(reconciler));
+    reconciler.take_late_map(&id.cube, &spec, id.clone()).unwrap();
+    assert!(is_there(reconciler));
+    reconciler.kernel.fails_after = Some(0);
+    reconciler.take_late_map(&id.cube, &spec, id.clone()).expect("another one is not asked of the kernel");
+    let other = MapSpec { generation: spec.generation + 1, ..spec.clone() };
+    let refused = reconciler.take_late_map(&id.cube, &other, id.clone()).unwrap_err();
+    assert_eq!(refused.message, "nothing describes a late map `data`");
 }
