@@ -24,7 +24,7 @@ impl Line {
         let (words, length) = (usize::from(words), usize::from(u16::from_le_bytes([low, high])));
         let (words, rest) = rest.split_at_checked(words * 8).filter(|_| words <= MAX_WORDS)?;
         let format = rest.get(..length)?;
-        let words = words.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        let words = words.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word));
         let end = format.iter().position(|byte| *byte == 0).unwrap_or(length);
         Some(Self { level, text: fill(&String::from_utf8_lossy(&format[..end]), words) })
     }

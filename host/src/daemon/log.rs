@@ -71,7 +71,7 @@ fn is_journal(stream: &str) -> bool {
 pub(super) fn filter(text: &str) -> Result<EnvFilter> {
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     let sound = text.split(',').all(|word| is_level(word) || word.contains(['=', '[']) || word.contains("::"));
-    let filter = Some(EnvFilter::try_new(text)).filter(|_| sound).and_then(Result::ok);
+    let filter = if sound { EnvFilter::try_new(text).ok() } else { None };
     let filter = filter.with_context(|| {
         format!("--log {text:?} is not a level: give error, warn, info, debug, trace or off, or a filter such as info,polycubed::engine=debug")
     })?;

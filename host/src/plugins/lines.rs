@@ -167,8 +167,8 @@ fn lost(state: &OwnedFd) -> io::Result<u64> {
     let values = Elements::of(state.as_fd(), Some(cpus))?.lookup(&0_u32.to_ne_bytes())?.unwrap_or_default();
     let at = std::mem::offset_of!(State, lost);
     let lost =
-        |value: &[u8]| value.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
-    Ok(values.chunks_exact(size_of::<State>()).map(lost).sum())
+        |value: &[u8; size_of::<State>()]| value[at..].first_chunk().map_or(0, |count| u64::from_ne_bytes(*count));
+    Ok(values.as_chunks().0.iter().map(lost).sum())
 }
 
 /// The thread's side and everybody else's.

@@ -130,9 +130,9 @@ mod tests {
 
     use super::*;
 
-    async fn read(method: &str, uri: &str, body: &'static str) -> Result<Call, Response> {
+    async fn read(method: &str, uri: &str, body: &'static str) -> Result<Call, Box<Response>> {
         let request = Request::builder().method(method).uri(uri).body(Body::from(body)).unwrap();
-        Call::read(request, |path| path == "/metrics").await.map_err(IntoResponse::into_response)
+        Call::read(request, |path| path == "/metrics").await.map_err(|refused| Box::new(refused.into_response()))
     }
 
     #[tokio::test]

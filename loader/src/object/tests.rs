@@ -29,7 +29,7 @@ fn names(object: &Object) -> (BTreeSet<&str>, BTreeSet<&str>) {
 /// The words of an object's read-only data.
 fn rodata(object: &Object) -> Vec<u32> {
     let data = object.maps.get(".rodata").map(Map::data).unwrap_or_default();
-    data.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
+    data.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect()
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn found(
         return None;
     }
     let addresses = frame.get(addresses..addresses + size)?;
-    let words = addresses.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let words = addresses.as_chunks().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair)));
     let mut sum = words.sum::<u32>() + u32::from(protocol) + (length >> 16) as u32 + (length & 0xffff) as u32;
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);

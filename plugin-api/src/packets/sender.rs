@@ -256,7 +256,7 @@ impl Way {
 fn write_tags(tags: &mut [u8; 16], cube: u32, exit: u32, mark: u32) -> &[u8] {
     let has_mark = mark != 0;
     let words = [cube, exit | if has_mark { HAS_MARK } else { 0 }, mark >> 16, mark & 0xffff];
-    for (index, (tag, word)) in tags.chunks_exact_mut(4).zip(words).enumerate() {
+    for (index, (tag, word)) in tags.as_chunks_mut::<4>().0.iter_mut().zip(words).enumerate() {
         let protocol = if index == 0 { OUTER } else { INNER };
         tag[..2].copy_from_slice(&protocol.to_be_bytes());
         tag[2..].copy_from_slice(&(word as u16).to_be_bytes());

@@ -79,7 +79,7 @@ struct Slot;
 impl Slot {
     fn take() -> Result<Self, RunError> {
         let take = |running: usize| (running < MOST).then_some(running + 1);
-        RUNNING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(|_| Self).map_err(|_| RunError::Busy)
+        RUNNING.try_update(Ordering::Relaxed, Ordering::Relaxed, take).map(|_| Self).map_err(|_| RunError::Busy)
     }
 }
 
