@@ -35,13 +35,12 @@ use std::sync::{Arc, PoisonError, RwLock, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use polycube_plugin_api::{Level, MapSpec, Refusal};
+use polycube_plugin_api::Level;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::{Handle, Supervisor};
 use keep::{Keeper, not_stored};
-use late_maps::LateMap;
 use observe::Watch;
 use parked::{Parked, Resumed};
 pub(crate) use pulse::Pulse;
@@ -50,7 +49,6 @@ use view::view;
 use ways::{Published, Ways, netdev_at, surroundings};
 
 use crate::containers::Containers;
-use crate::datapath::CubeMap;
 use crate::model::{self, Change, Facts, Looks, Model, Origin};
 use crate::plugins::{Calls, CaptureDirs, Failures, Instance, Instances, LOG_TARGET, keep_ticking};
 use crate::problem::{AFTER_PANIC, Problem, Problems};
@@ -89,12 +87,7 @@ enum Message {
     /// Asks for a sign of life.
     Turn(oneshot::Sender<()>),
     /// A plugin wants a map that its cube's datapath describes as late.
-    LateMap {
-        cube: CubeName,
-        spec: MapSpec,
-        made: Option<CubeMap>,
-        answer: std_mpsc::Sender<Result<LateMap, Refusal>>,
-    },
+    LateMap(late_maps::Wish),
     Stop(oneshot::Sender<()>),
 }
 
@@ -266,9 +259,7 @@ impl Engine {
                 // The one that asks may have given up.
                 Message::Turn(taken) => drop(taken.send(())),
                 // The plugin may have given up.
-                Message::LateMap { cube, spec, made, answer } => {
-                    drop(answer.send(self.late_map(&cube, &spec, made)));
-                }
+                Message::LateMap(wish) => self.late_map(wish),
                 Message::Stop(done) => {
                     self.stop();
                     // The daemon may have given up waiting.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,6 +21,9 @@ pub(crate) const PACKAGES: [&str; 7] = [
 
 /// Stores in each program which crates it is made of, for `cargo audit bin` and image scanners. Built in half a minute.
 const AUDITABLE: &str = "0.7.7";
+
+/// The name of the section with the list, as it is among the names of sections.
+const SECTION: &[u8] = b"\0.dep-v0\0";
 
 /// The target directory: this program is in its directory of a profile.
 pub(crate) fn target() -> Result<PathBuf> {
@@ -67,6 +71,22 @@ pub(crate) fn run(root: &Path, target: &Path, profile: &str, audited: bool) -> R
     command.env("CFLAGS", flags("-ffile-prefix-map").join(" "));
     command.env("SOURCE_DATE_EPOCH", epoch(root)?.to_string());
     ensure!(command.status().context("cannot run cargo")?.success(), "cargo build failed");
+    if audited {
+        PACKAGES.iter().try_for_each(|package| check_audited(&target.join(profile).join(file_of(package))))?;
+    }
+    Ok(())
+}
+
+/// What a package is built into.
+fn file_of(package: &str) -> String {
+    if package.starts_with("pcn_") { format!("lib{package}.so") } else { package.to_owned() }
+}
+
+/// Whether the section is there that cargo-auditable adds: without its wrapper, a build succeeds, too.
+fn check_audited(program: &Path) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let has_list = bytes.windows(SECTION.len()).any(|window| window == SECTION);
+    ensure!(has_list, "{} has no list of its crates: cargo-auditable did not run", program.display());
     Ok(())
 }
 
@@ -85,4 +105,20 @@ pub(crate) fn epoch(root: &Path) -> Result<u64> {
     let git = Command::new("git").current_dir(root).args(["log", "-1", "--format=%ct"]).stderr(Stdio::null()).output();
     let text = git.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     text.parse().context("this is not a clone with a commit: set SOURCE_DATE_EPOCH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_its_list_is_found() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "ELF.shstrtab\0.text\0.dep-v0\0.data").unwrap();
+        check_audited(file.path()).unwrap();
+        fs::write(file.path(), "ELF.shstrtab\0.text\0.dep-v01\0.data").unwrap();
+        let error = check_audited(file.path()).unwrap_err().to_string();
+        assert!(error.ends_with("has no list of its crates: cargo-auditable did not run"), "{error}");
+        assert_eq!(["pcn_span", "polycubed"].map(file_of), ["libpcn_span.so", "polycubed"]);
+    }
 }

@@ -164,7 +164,8 @@ impl Cube {
     /// Has the host make the map `spec`, which the datapath in force describes as late. One that is there already is what it
     /// returns.
     ///
-    /// This waits until the host has no other change to make. So call it on a thread that no method of the service waits for.
+    /// The calling thread makes it, and waits before and afterwards until the host has no other change to make. So call this on
+    /// a thread that no method of the service waits for.
     ///
     /// # Errors
     /// The datapath in force has no such map, the kernel does not make it, or the host is from before ABI 1.3.

@@ -192,6 +192,11 @@ impl Found {
         maps.is_some_and(|maps| !maps.is_empty())
     }
 
+    /// Whether there is any program of a cube.
+    pub(super) fn has_nodes(&self) -> bool {
+        !self.nodes.is_empty()
+    }
+
     /// Whether [`Found::take_node`] would find one.
     pub(super) fn has_node(&self, key: &NodeKey, digest: &str, jumps: usize) -> bool {
         self.nodes.get(&mark(key, digest)).is_some_and(|found| found.node.object.jumps.len() == jumps)

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::os::fd::AsRawFd as _;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{iter, thread};
+use std::thread;
 
 use polycube_loader::object::{self, Entry, Loaded, Rodata, Standing};
 use polycube_plugin_api::{Code, Direction};
@@ -29,28 +29,16 @@ impl Datapath {
         Ok(())
     }
 
-    /// Loads the programs that [`Datapath::load`] will be asked for, and drops others that were loaded so, on as many threads as there are CPUs: most of the time
-    /// goes to the verifier, which takes no lock for those who may load any program (`bpf_check()` in
+    /// Loads the programs that [`Datapath::load`] is asked for next, and drops those of an earlier call that were not asked
+    /// for. Most of the time goes to the verifier, which takes no lock if the caller has `CAP_BPF` (`bpf_check()` in
     /// kernel/bpf/verifier.c).
     pub(crate) fn load_ahead(&mut self, nodes: &[(&NodeId, &NodeSpec)]) {
-        let is_found = |id: &NodeId, spec| self.found.has_node(&id.key, &self.digest(spec), spec.jumps.len());
-        let nodes: Vec<_> = nodes.iter().filter(|(id, spec)| !is_found(id, spec)).collect();
-        let (maps, next) = (&self.maps, AtomicUsize::new(0));
-        let work = || -> Vec<_> {
-            let mine = iter::from_fn(|| nodes.get(next.fetch_add(1, Ordering::Relaxed)));
-            mine.map(|(id, spec)| ((*id).clone(), verify(id, spec, maps))).collect()
+        let is_found = |id: &NodeId, spec| {
+            self.found.has_nodes() && self.found.has_node(&id.key, &self.digest(spec), spec.jumps.len())
         };
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(nodes.len());
-        self.ahead = thread::scope(|scope| {
-            let start = |_| thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work).ok();
-            // Without another thread, this one does all of it.
-            let others: Vec<_> = (1..threads).filter_map(start).collect();
-            let mut ahead: HashMap<_, _> = work().into_iter().collect();
-            for other in others {
-                ahead.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-            ahead
-        });
+        let nodes: Vec<_> = nodes.iter().filter(|(id, spec)| !is_found(id, spec)).collect();
+        let loaded = side_by_side(&nodes, |(id, spec)| verify(id, spec, &self.maps));
+        self.ahead = loaded.into_iter().map(|(index, loaded)| (nodes[index].0.clone(), loaded)).collect();
     }
 
     fn digest(&self, spec: &NodeSpec) -> String {
@@ -61,6 +49,38 @@ impl Datapath {
         let Some(node) = self.nodes.remove(id) else { return };
         self.pins.unpin(&node.loaded.pin);
     }
+}
+
+/// Does `work` for all `items`, on as many threads as there are CPUs, or until it fails for one: then for those before it
+/// and a few after it. Returns the results with the indices of the items.
+fn side_by_side<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Vec<(usize, Result<R, E>)> {
+    let next = AtomicUsize::new(0);
+    let work_off = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return done };
+            let result = work(item);
+            if result.is_err() {
+                next.store(items.len(), Ordering::Relaxed);
+            }
+            done.push((index, result));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work_off).ok();
+        // Without another thread, this one does all of it.
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
+        let mut done = work_off();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        done
+    })
 }
 
 /// Gets a program into the kernel, where nothing refers to it yet.
@@ -92,4 +112,27 @@ fn in_words(NodeKey { cube, point, direction, .. }: &NodeKey) -> String {
         Direction::Egress => "egress",
     };
     format!("cube `{cube}` at point {point} {side}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_work_is_done_once_or_ends_soon_after_a_failure() {
+        let items: Vec<usize> = (0..1000).collect();
+        let check = |fails_at: usize| {
+            let work = |item: &usize| if *item == fails_at { Err(*item) } else { Ok(*item) };
+            let mut done = side_by_side(&items, work);
+            done.sort_by_key(|(index, _)| *index);
+            let is_right = |(index, result): &(usize, Result<_, _>)| *result == work(index);
+            assert!(done.iter().all(is_right), "{done:?}");
+            done.into_iter().map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        assert_eq!(check(1000), items);
+        let done = check(3);
+        let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+        assert!(done.starts_with(&[0, 1, 2, 3]) && done.len() < 4 + 100 * cpus, "{done:?}");
+        assert!(side_by_side(&[], |_: &()| Err::<(), ()>(())).is_empty());
+    }
 }

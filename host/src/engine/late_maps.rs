@@ -7,12 +7,19 @@ use polycube_plugin_api::{MapSpec, Refusal};
 use super::{Engine, Inbox, Message, send};
 use crate::datapath::{CubeMap, new_map};
 use crate::plugins::{MakeMap, MapCopy};
-use crate::problem::Problem;
 use crate::topology::CubeName;
 use crate::wiring::{MapDescription, MapId};
 
 /// A map that a plugin asks for.
-pub(super) enum LateMap {
+pub(super) struct Wish {
+    cube: CubeName,
+    spec: MapSpec,
+    /// The map, once the plugin's thread has made it, and what it was made from.
+    made: Option<(Arc<MapDescription>, CubeMap)>,
+    answer: mpsc::Sender<Result<LateMap, Refusal>>,
+}
+
+enum LateMap {
     There(MapCopy),
     ToMake(MapId, Arc<MapDescription>),
 }
@@ -24,16 +31,17 @@ pub(super) fn way(inbox: &Inbox, cube: &CubeName) -> MakeMap {
     Box::new(move |spec| {
         let ask = |made| {
             let (answer, taken) = mpsc::channel();
-            send(&inbox, Message::LateMap { cube: cube.clone(), spec: spec.clone(), made, answer });
+            send(&inbox, Message::LateMap(Wish { cube: cube.clone(), spec: spec.clone(), made, answer }));
             taken.recv().unwrap_or_else(|_| Err(Refusal::failed("the daemon is shutting down")))
         };
         let mut made = None;
         loop {
             match ask(made)? {
                 LateMap::There(map) => return Ok(map),
+                // Once more if the description has changed by then.
                 LateMap::ToMake(id, description) => {
                     let map = new_map(&id, &description).map_err(|error| Refusal::failed(error.to_string()))?;
-                    made = Some(map);
+                    made = Some((description, map));
                 }
             }
         }
@@ -41,23 +49,18 @@ pub(super) fn way(inbox: &Inbox, cube: &CubeName) -> MakeMap {
 }
 
 impl Engine {
-    /// Takes `made` for the map that a plugin asks for, if it is given. Then there is one.
-    pub(super) fn late_map(
-        &mut self,
-        cube: &CubeName,
-        spec: &MapSpec,
-        made: Option<CubeMap>,
-    ) -> Result<LateMap, Refusal> {
-        let refused = |problem: Problem| Refusal::failed(problem.message);
-        if let Some(map) = made {
-            self.reconciler.take_late_map(cube, spec, map).map_err(refused)?;
-        }
-        match self.reconciler.late_map(cube, spec).map_err(refused)? {
+    /// Takes what was made if the datapath in force describes it and there is no such map, and answers what there is then.
+    pub(super) fn late_map(&mut self, Wish { cube, spec, made, answer }: Wish) {
+        let taken =
+            made.map_or(Ok(()), |(described, map)| self.reconciler.take_late_map(&cube, &spec, (&described, map)));
+        let there = taken.and_then(|()| self.reconciler.late_map(&cube, &spec));
+        let there = there.map_err(|problem| Refusal::failed(problem.message)).and_then(|there| match there {
             (id, description, None) => Ok(LateMap::ToMake(id.clone(), Arc::clone(description))),
-            (_, _, Some(map)) => {
-                let copy = MapCopy::of(&spec.name, map, true);
-                copy.map(LateMap::There).map_err(|error| Refusal::failed(format!("cannot pass on the map: {error}")))
-            }
-        }
+            (_, _, Some(map)) => MapCopy::of(&spec.name, map, true)
+                .map(LateMap::There)
+                .map_err(|error| Refusal::failed(format!("cannot pass on the map: {error}"))),
+        });
+        // The plugin may have given up.
+        drop(answer.send(there));
     }
 }

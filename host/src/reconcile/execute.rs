@@ -34,7 +34,7 @@ impl<K: Kernel> World<'_, K> {
         for (done, step) in plan.steps.iter().enumerate() {
             #[cfg(debug_assertions)]
             crate::fault::step();
-            if !plan.steps[..done].last().is_some_and(is_load) {
+            if is_load(step) && !plan.steps[..done].last().is_some_and(is_load) {
                 self.load_ahead(&plan.steps[done..], wiring);
             }
             if let Err(problem) = self.carry_out(step, wiring) {

@@ -72,17 +72,22 @@ impl<K: Kernel, C: Cubes<K::Map>> Reconciler<K, C> {
         Ok((id, &self.wiring.maps[id], self.kernel.map(id)))
     }
 
-    /// Takes such a map, unless there is one by now.
+    /// Takes such a map, unless there is one by now, or it was made from another description.
     ///
     /// # Errors
     /// There is no such description any more, or what the kernel says.
-    pub(crate) fn take_late_map(&mut self, cube: &CubeName, spec: &MapSpec, map: K::Map) -> Result<(), Problem> {
+    pub(crate) fn take_late_map(
+        &mut self,
+        cube: &CubeName,
+        spec: &MapSpec,
+        (described, map): (&MapDescription, K::Map),
+    ) -> Result<(), Problem> {
         let (id, description, there) = self.late_map(cube, spec)?;
-        if there.is_some() {
+        if there.is_some() || **description != *described {
             return Ok(());
         }
-        let (id, description) = (id.clone(), Arc::clone(description));
-        self.kernel.take_late_map(&id, &description, map)
+        let id = id.clone();
+        self.kernel.take_late_map(&id, described, map)
     }
 
     /// Maps of renewed cubes that are described as before, and that the objects of the new code declare otherwise.

@@ -33,8 +33,8 @@ pub(crate) trait Kernel {
     /// Whether a map that is there is what `description` would make.
     fn fits(&self, id: &MapId, spec: &MapSpec, objects: &[Arc<[u8]>]) -> bool;
     fn load(&mut self, id: &NodeId, spec: &NodeSpec) -> Result<(), Problem>;
-    /// Programs that [`Kernel::load`] will be asked for next, which the verifier can look at at the same time; those
-    /// announced before, no more. One that fails is [`Kernel::load`]'s to report.
+    /// Announces the programs that [`Kernel::load`] is asked for next, so that they can be verified at the same time. This
+    /// replaces an earlier announcement. [`Kernel::load`] reports failures.
     fn load_ahead(&mut self, nodes: &[(&NodeId, &NodeSpec)]) {
         let _ = nodes;
     }

@@ -353,20 +353,25 @@ fn a_late_map_is_taken_once_and_only_as_it_is_described() {
     let Reconciler { wiring, kernel, .. } = &mut world.reconciler;
     let (id, is) = wiring.maps.iter().next().map(|(id, is)| (id.clone(), Arc::clone(is))).unwrap();
     let spec = MapSpec { late: true, ..is.spec.clone() };
-    let described = MapDescription { spec: spec.clone(), owner: is.owner.clone(), objects: is.objects.clone() };
-    wiring.maps.insert(id.clone(), Arc::new(described));
+    let described =
+        Arc::new(MapDescription { spec: spec.clone(), owner: is.owner.clone(), objects: is.objects.clone() });
+    wiring.maps.insert(id.clone(), Arc::clone(&described));
     kernel.state.maps.remove(&id);
 
     let reconciler = &mut world.reconciler;
     let is_there = |reconciler: &Reconciler<_, _>| reconciler.late_map(&id.cube, &spec).unwrap().2.is_some();
+    let made = || (&*described, id.clone());
     assert!(!is_there(reconciler));
     reconciler.kernel.fails_after = Some(0);
-    assert!(reconciler.take_late_map(&id.cube, &spec, id.clone()).is_err() && !is_there(reconciler));
-    reconciler.take_late_map(&id.cube, &spec, id.clone()).unwrap();
+    assert!(reconciler.take_late_map(&id.cube, &spec, made()).is_err() && !is_there(reconciler));
+    let earlier = MapDescription { spec: spec.clone(), owner: is.owner.clone(), objects: Vec::new() };
+    reconciler.take_late_map(&id.cube, &spec, (&earlier, id.clone())).unwrap();
+    assert!(!is_there(reconciler), "another object declares it now");
+    reconciler.take_late_map(&id.cube, &spec, made()).unwrap();
     assert!(is_there(reconciler));
     reconciler.kernel.fails_after = Some(0);
-    reconciler.take_late_map(&id.cube, &spec, id.clone()).expect("another one is not asked of the kernel");
+    reconciler.take_late_map(&id.cube, &spec, made()).expect("another one is not asked of the kernel");
     let other = MapSpec { generation: spec.generation + 1, ..spec.clone() };
-    let refused = reconciler.take_late_map(&id.cube, &other, id.clone()).unwrap_err();
+    let refused = reconciler.take_late_map(&id.cube, &other, made()).unwrap_err();
     assert_eq!(refused.message, "nothing describes a late map `data`");
 }

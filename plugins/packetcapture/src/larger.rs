@@ -15,7 +15,7 @@ use polycube_plugin_api::{Cube, Level, Map, MapSpec};
 
 use crate::ring::{MapSize, RingError, Rings};
 
-/// How long after one attempt the next may come. Each takes a turn of the host's.
+/// How long after one attempt the next may come. Each takes two turns of the host's.
 const PAUSE: Duration = Duration::from_secs(10);
 /// The slot's index.
 const SLOT: u32 = 0;

@@ -62,16 +62,16 @@ pub(crate) struct Netdev {
 /// Netdevs, by the ids of the points that they are at.
 pub(crate) type Netdevs = BTreeMap<u32, Netdev>;
 
-/// The netdevs at `points`. Each question to the kernel takes its lock of all netdevs (RTNL), which is held while
-/// a program is attached, until no CPU runs the programs before it: milliseconds.
+/// The netdevs at `points`. Most questions take the kernel's lock of all netdevs (RTNL), which is held while a program is
+/// attached, until no CPU runs the programs before it: milliseconds.
 fn netdevs(points: &[Point]) -> Netdevs {
-    let mut found = kernel::addresses();
-    let named = points.iter().filter_map(|point| Some((point, point.netdev.as_deref()?)));
-    let look = |(point, name): (&Point, &str)| {
-        let netdev = found.remove(name).unwrap_or_default();
-        (point.id, Netdev { speed: kernel::speed(name), offloads: kernel::offloads(name), ..netdev })
+    let named: Vec<_> = points.iter().filter_map(|point| Some((point.id, point.netdev.as_deref()?))).collect();
+    let found = if named.is_empty() { BTreeMap::new() } else { kernel::addresses() };
+    let look = |(id, name)| {
+        let netdev: Netdev = found.get(name).cloned().unwrap_or_default();
+        (id, Netdev { speed: kernel::speed(name), offloads: kernel::offloads(name), ..netdev })
     };
-    named.map(look).collect()
+    named.into_iter().map(look).collect()
 }
 
 /// What the kernel said of the netdevs at points.
@@ -122,6 +122,8 @@ mod tests {
         assert!(found.ipv4.contains(&([127, 0, 0, 1], [255, 0, 0, 0])), "{found:?}");
         assert!(found.offloads.as_ref().is_some_and(|offloads| offloads.contains(&"tx-checksumming")));
         assert_eq!(absent, Netdev::default());
+        let twice = netdevs(&[point("lo"), Point { id: 1, ..point("lo") }]);
+        assert!(twice[&0] == found && twice[&1] == found, "a port and its peer may both be places");
         let [secret, open] = [true, false].map(|is_secret| Asked::now(&[point("lo")], is_secret));
         assert!(secret.netdevs.is_empty() && open.netdevs[&0] == found);
         assert!(open.is_for(&[point("lo")], false) && !open.is_for(&[point("lo")], true) && !open.is_for(&[], false));
