@@ -13,13 +13,15 @@ use crate::hook::{Attached, programs_attached};
 const TRAFFIC: [&str; 2] = ["counters", "port-counters"];
 /// The same in the list of cubes.
 const COUNTED: [&str; 2] = ["packets", "drops"];
+/// The lists in a cube whose elements change as time passes, each with the member that does.
+const AGEING: [(&str, &str); 1] = [("/fdb/entry", "age")];
 
 /// The model as the daemon shows it, and what is in the kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// `GET cubes/`, without its counters.
     pub cubes: Value,
-    /// Each whole cube, without its counters.
+    /// Each whole cube, without its counters and ages.
     pub each: BTreeMap<String, Value>,
     /// Programs on each interface of the host namespace.
     pub attached: BTreeMap<String, Vec<Attached>>,
@@ -44,6 +46,10 @@ impl Daemon {
             let mut cube = self.http("GET", &format!("/polycube/v1/{name}/"), None)?.ok().json()?;
             if let Some(members) = cube.as_object_mut() {
                 members.retain(|key, _| !TRAFFIC.contains(&key.as_str()));
+            }
+            for (list, age) in AGEING {
+                let elements = cube.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+                elements.filter_map(Value::as_object_mut).for_each(|element| drop(element.remove(age)));
             }
             each.insert(name.to_owned(), cube);
         }
