@@ -1,7 +1,8 @@
 //! Can the packages be installed, used, upgraded and removed, and is nothing left afterwards?
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -81,15 +82,19 @@ impl Root {
     }
 }
 
-/// Uses the programs below a prefix, as README's quick start does.
-fn quick_start(prefix: &Path) -> Result<()> {
+/// Uses the programs below a prefix.
+fn quick_start_below(prefix: &Path) -> Result<()> {
+    // The kit names the programs' directory as that of plugins; the package has another one.
+    quick_start(&prefix.join("bin"), &prefix.join("lib/polycube/plugins").display().to_string())
+}
+
+/// Uses programs as README's quick start does.
+fn quick_start(binaries: &Path, plugins: &str) -> Result<()> {
     let lab = Lab::new()?;
     let (left, right) = (lab.peer("left")?, lab.peer("right")?);
     lab.veth("veth1", &left, "eth0")?.peer.add_address("10.0.0.1/24")?;
     let address = lab.veth("veth2", &right, "eth0")?.peer.add_address("10.0.0.2/24")?;
-    // The kit names the programs' directory as that of plugins; the package has another one.
-    let plugins = prefix.join("lib/polycube/plugins").display().to_string();
-    let mut daemon = Daemon::start_from(&prefix.join("bin"), &lab, &["--plugin-dir", &plugins])?;
+    let mut daemon = Daemon::start_from(binaries, &lab, &["--plugin-dir", plugins])?;
     for line in [
         "simplebridge add br1",
         "br1 ports add toveth1 peer=veth1",
@@ -127,14 +132,14 @@ fn the_debian_package_is_installed_used_upgraded_removed_and_purged() -> Result<
     }
     let users = fs::read_to_string(root.path().join("etc/passwd"))?;
     assert!(users.contains("polycube:"), "{users}");
-    quick_start(&root.path().join("usr"))?;
+    quick_start_below(&root.path().join("usr"))?;
 
     // What users have written stays at an upgrade and at a removal.
     for file in ["etc/polycube/polycubed.toml", "var/lib/polycube/state.redb", "var/lib/polycube/captures/a.pcap"] {
         fs::write(root.path().join(file), "")?;
     }
     root.dpkg(&["--install", &deb])?;
-    quick_start(&root.path().join("usr"))?;
+    quick_start_below(&root.path().join("usr"))?;
     root.dpkg(&["--remove", "polycube"])?;
     let kept = root.files()?;
     assert!(!kept.iter().any(|path| path.starts_with("usr/")), "{kept:?}");
@@ -160,7 +165,7 @@ fn the_debian_package_is_installed_used_upgraded_removed_and_purged() -> Result<
     assert!(packages.path().join("guard/src/lib.rs").exists() && sdk.join("include/polycube.h").exists());
 
     archive_installs_and_uninstalls(packages.path())?;
-    image_has_a_sound_layout(packages.path())
+    image_has_a_sound_layout_and_is_used(packages.path())
 }
 
 fn archive_installs_and_uninstalls(packages: &Path) -> Result<()> {
@@ -180,6 +185,7 @@ fn archive_installs_and_uninstalls(packages: &Path) -> Result<()> {
     check.args(["check", "--config", "/dev/null"]);
     let said = Output::of("polycubed", check)?.ok();
     assert!(said.contains("packetcapture") && said.contains("simplebridge"), "{said}");
+    quick_start_below(&prefix)?;
     fs::write(prefix.join("lib/another"), "")?;
     with(&["--uninstall"])?;
     let left = run(Command::new("find").arg(&prefix).args(["-mindepth", "1", "-printf", "%P\n"]))?;
@@ -187,7 +193,7 @@ fn archive_installs_and_uninstalls(packages: &Path) -> Result<()> {
     Ok(())
 }
 
-fn image_has_a_sound_layout(packages: &Path) -> Result<()> {
+fn image_has_a_sound_layout_and_is_used(packages: &Path) -> Result<()> {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let image = one_file(packages, "polycube-", ".oci.tar")?;
     run(Command::new("tar").current_dir(place.path()).arg("-xf").arg(image))?;
@@ -211,9 +217,31 @@ fn image_has_a_sound_layout(packages: &Path) -> Result<()> {
         .arg(&root)
         .arg("-xf")
         .arg(place.path().join("layer.tar")))?;
-    // The loader and all libraries are in it, and it runs as the user that it names.
-    let script = "mount -t proc proc \"$0/proc\" && exec chroot --userspec=990:990 \"$0\" /usr/bin/polycubed check";
-    let said = run(Command::new("unshare").args(["--mount", "sh", "-c", script]).arg(&root))?;
-    assert!(said.contains("packetcapture") && said.contains("simplebridge"), "{said}");
-    Ok(())
+    // The loader and all libraries are in it.
+    let binaries = place.path().join("bin");
+    fs::create_dir(&binaries)?;
+    let program = binaries.join("polycubed");
+    fs::write(&program, CONTAINER.replace("ROOT", &root.display().to_string()))?;
+    fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+    symlink(root.join("usr/bin/polycubectl"), binaries.join("polycubectl"))?;
+    quick_start(&binaries, "/usr/lib/polycube/plugins")
 }
+
+/// Starts the daemon as the manifest's container does: in a read-only root, as the image's user, with three capabilities
+/// at most. Its directory belongs to that user, as a volume does. `chroot` and the change of the user take three more.
+const CONTAINER: &str = r#"#!/bin/sh
+chown -R 990:990 .
+exec unshare --mount sh -euc '
+    root=ROOT
+    mkdir -p "$root$PWD" "$root/dev"
+    touch "$root/dev/null"
+    mount --bind "$root" "$root"
+    mount -o remount,bind,ro "$root"
+    mount --rbind "$PWD" "$root$PWD"
+    mount -t proc proc "$root/proc"
+    mount -t sysfs -o ro sys "$root/sys"
+    mount --bind /dev/null "$root/dev/null"
+    exec setpriv --bounding-set=-all,+bpf,+net_admin,+perfmon,+sys_chroot,+setuid,+setgid \
+        chroot --userspec=990:990 "$root" /usr/bin/polycubed "$@"
+' polycubed "$@"
+"#;
