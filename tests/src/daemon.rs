@@ -10,6 +10,7 @@ mod snapshot;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
@@ -20,6 +21,7 @@ use rustix::process::Signal;
 
 use crate::http;
 use crate::lab::{Lab, Namespace};
+use crate::scene::eventually;
 use directory::Directory;
 pub(crate) use directory::KEPT;
 
@@ -292,6 +294,17 @@ impl Daemon {
         Ok(found)
     }
 
+    /// Waits until the captures' rings have all of their memory, which they get after what made them has been answered.
+    ///
+    /// # Errors
+    /// Fails when they do not get it.
+    pub fn wait_for_large_rings(&self) -> Result<()> {
+        let pins = |name: &str| -> Result<usize> {
+            Ok(self.pins()?.iter().filter(|pin| pin.to_string_lossy().contains(name)).count())
+        };
+        eventually("large rings", || Ok(pins("LARGE")? == pins("RINGS")?))
+    }
+
     /// What the daemon has logged, across restarts.
     #[must_use]
     pub fn log(&self) -> String {
@@ -326,10 +339,11 @@ pub fn pins(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut left = vec![directory.to_owned()];
     while let Some(directory) = left.pop() {
-        if !directory.exists() {
-            continue;
-        }
-        for entry in fs::read_dir(&directory).with_context(|| format!("cannot list {}", directory.display()))? {
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.with_context(|| format!("cannot list {}", directory.display()))?,
+        };
+        for entry in entries {
             let entry = entry?;
             let to = if entry.file_type()?.is_dir() { &mut left } else { &mut found };
             to.push(entry.path());

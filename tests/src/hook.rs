@@ -139,7 +139,12 @@ fn query(index: u32, hook: Hook) -> io::Result<Vec<Attached>> {
     // SAFETY: `programs` and `links` have room for `count` ids each and outlive the call.
     unsafe { bpf(BPF_PROG_QUERY, &mut query) }?;
     let pairs = programs.into_iter().zip(links).take(query.count as usize);
-    pairs.map(|(program, link)| Ok(Attached { hook, program, link, name: program_name(program)? })).collect()
+    let named = |(program, link)| match program_name(program) {
+        // It has gone since.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        name => Some(name.map(|name| Attached { hook, program, link, name })),
+    };
+    pairs.filter_map(named).collect()
 }
 
 fn program_name(id: u32) -> io::Result<String> {

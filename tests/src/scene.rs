@@ -105,18 +105,6 @@ impl Scene {
         self.daemon.ctl("attach sniffer br1:toveth1").ok();
     }
 
-    /// Waits until the captures' rings have all of their memory.
-    ///
-    /// # Errors
-    /// Fails when they do not get it.
-    pub fn wait_for_large_rings(&self) -> Result<()> {
-        let pins = |name: &str| -> Result<usize> {
-            let pins = self.daemon.pins()?;
-            Ok(pins.iter().filter(|pin| pin.to_string_lossy().contains(name)).count())
-        };
-        eventually("large rings", || Ok(pins("LARGE")? == pins("RINGS")?))
-    }
-
     /// A whole cube, or a part of one such as `br1/fdb`.
     ///
     /// # Errors

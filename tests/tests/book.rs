@@ -144,12 +144,12 @@ fn the_examples_of_rest_and_python_print_what_the_page_says() -> Result<()> {
     Ok(())
 }
 
-/// What those have who read the page on captures: the netdev `eth0`, the bridge, root, and Ctrl-C after a second.
+/// What those have who read the page on captures: the netdev `eth0`, the bridge, root, and Ctrl-C after two seconds.
 const READER: &str = "ip link add eth0 type veth peer name other; ip link set eth0 up; ip link set other up
 polycubectl simplebridge add br1; for i in 1 2; do polycubectl br1 ports add toveth$i peer=veth$i; done
 sudo() { \"$@\"; }
 wireshark() { cat > /dev/null; }
-interrupted() { timeout --foreground --signal INT 1 \"$@\" || [ $? = 124 ]; }
+interrupted() { timeout --foreground --signal INT 2 \"$@\" || [ $? = 124 ]; }
 curl() { interrupted curl \"$@\"; }
 polycubectl() {
     case \"$*\" in

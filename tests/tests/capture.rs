@@ -4,7 +4,7 @@ use std::fs;
 use std::slice;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use polycube_tests::capture::{Direction, Recorder};
@@ -111,7 +111,7 @@ fn a_tcp_transfer_is_captured_as_it_crosses_the_port() -> Result<()> {
     scene.peer(1).add_address("10.10.10.1/24")?;
     let address = scene.peer(2).add_address("10.10.10.2/24")?;
     scene.sniff("capture=bidirectional snaplen=65535");
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let recorder = Recorder::start(scene.peer(1))?;
     // On two cores, packets of one connection may overtake each other between the recorder and the port.
     thread::scope(|scope| {
@@ -142,6 +142,7 @@ fn what_two_cores_captured_is_in_order_of_time() -> Result<()> {
     const EACH: u32 = 50_000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional");
+    scene.daemon.wait_for_large_rings()?;
     let recorder = Recorder::start(scene.peer(1))?;
     let together = Barrier::new(2);
     thread::scope(|scope| {
@@ -171,15 +172,15 @@ fn what_two_cores_captured_is_in_order_of_time() -> Result<()> {
 /// Each change loads another program beside the running one: no packet may bypass both, or pass both.
 #[test]
 fn no_packet_is_lost_or_doubled_when_the_snap_length_changes() -> Result<()> {
-    /// Fits into the ring even if the consumer never runs.
-    const MOST: u32 = 100_000;
+    /// Fits into the ring even if the consumer never runs, and takes longer than the changes.
+    const MOST: u32 = 400_000;
     const LEN: usize = 120;
     let scene = Scene::bridge(2)?;
-    scene.sniff("capture=bidirectional");
+    scene.sniff("capture=bidirectional ring-size=64");
+    scene.daemon.wait_for_large_rings()?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), LEN, MOST)?;
-    let deadline = Instant::now() + Duration::from_secs(2);
     let mut changes = 0;
-    while Instant::now() < deadline && steady.sent() < MOST / 2 {
+    for _ in 0..4 {
         for snaplen in [64, 262_144, 100, 1000, 46] {
             scene.daemon.ctl(&format!("sniffer set snaplen={snaplen}")).ok();
             steady.wait_for(64)?;
@@ -187,7 +188,6 @@ fn no_packet_is_lost_or_doubled_when_the_snap_length_changes() -> Result<()> {
         }
     }
     let sent = steady.stop()?;
-    assert!(changes >= 10, "{changes} changes are too few");
     let captured = scene.counter("captured")?;
     let records = scene.captured()?.records;
     assert_eq!((captured, records.len()), (u64::from(sent), sent as usize));
@@ -208,7 +208,8 @@ fn no_packet_is_lost_or_doubled_when_the_snap_length_changes() -> Result<()> {
 fn nice(scene: &Scene) -> Result<i32> {
     let tasks = format!("/proc/{}/task", scene.daemon.pid().context("the daemon runs")?);
     for task in fs::read_dir(tasks)? {
-        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        // A thread may have ended since.
+        let Ok(stat) = fs::read_to_string(task?.path().join("stat")) else { continue };
         if let Some((_, fields)) = stat.split_once("(capture:sniffer) ") {
             return Ok(fields.split(' ').nth(16).context("a nice value")?.parse()?);
         }

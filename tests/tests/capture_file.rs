@@ -68,6 +68,7 @@ fn the_file_is_at_most_a_tenth_of_a_second_behind() -> Result<()> {
     check_delays("thin traffic", delays_of_thin_traffic(&scene, 20)?);
     scene.daemon.ctl("sniffer set capture=off").ok();
     scene.daemon.ctl("sniffer set capture=bidirectional").ok();
+    scene.daemon.wait_for_large_rings()?;
     check_delays("steady traffic", delays_of_steady_traffic(&scene, 20)?);
     Ok(())
 }
@@ -91,7 +92,7 @@ fn the_file_can_be_read_at_any_moment() -> Result<()> {
             pcap::wait_for(&path, found.len() + 1, PATIENCE)?;
         }
     }
-    assert!(reads >= 10, "{reads} reads are too few");
+    assert!(reads >= 2, "{reads} reads are too few");
     assert_eq!(scene.captured()?.records.len(), FRAMES as usize);
     Ok(())
 }
@@ -156,7 +157,7 @@ fn what_does_not_fit_into_a_full_ring_is_counted_and_passes() -> Result<()> {
     const FRAMES: u32 = 5000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional ring-size=1");
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let far = Recorder::start(scene.peer(2))?;
     let sender = Sender::open(scene.peer(1))?;
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 1000, 2 * FRAMES);
@@ -196,7 +197,7 @@ fn what_does_not_fit_into_a_full_ring_is_counted_and_passes() -> Result<()> {
 fn a_cut_vlan_tag_does_not_run_into_the_oldest_record() -> Result<()> {
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1 snaplen=13");
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let frames = scene.flow(1, 2).with_vlan(100).frames(Protocol::Udp, 64, 1);
     let sender = Sender::open(scene.peer(1))?;
     // The ring is full up to the reader's position: in the middle of a lap, at the end of a record.
@@ -220,7 +221,7 @@ fn captured_and_dropped_are_what_was_sent() -> Result<()> {
     const FRAMES: u64 = 200_000;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=ingress ring-size=1");
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let before = scene.host(2).counters()?.tx_frames;
     Sender::open(scene.peer(1))?.flood(&scene.flow(1, 2).frames(Protocol::Udp, 200, 64), Pace::Count(FRAMES))?;
     eventually("the end of the flood", || Ok(scene.host(2).counters()?.tx_frames - before >= FRAMES))?;
@@ -261,19 +262,23 @@ fn switches(scene: &Scene) -> Result<u64> {
     let pid = scene.daemon.pid().context("the daemon is not running")?;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?.path();
-        if fs::read_to_string(task.join("comm"))?.starts_with("capture:") {
+        // A thread may have ended since.
+        if fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == "capture:sniffer") {
             let status = fs::read_to_string(task.join("status"))?;
             let count =
                 |line: &str| line.split_once("ctxt_switches:").and_then(|(_, count)| count.trim().parse::<u64>().ok());
             return Ok(status.lines().filter_map(count).sum());
         }
     }
-    anyhow::bail!("the daemon has no thread called capture:…")
+    anyhow::bail!("the daemon has no thread called capture:sniffer")
 }
 
 #[test]
-fn the_capture_of_an_idle_port_wakes_nothing() -> Result<()> {
+fn the_capture_of_an_idle_port_wakes_for_the_tick_alone() -> Result<()> {
     const LOOK: Duration = Duration::from_secs(1);
+    /// Of two ticks, each of which wakes it, has it look at the rings once more, and wait for the programs. One that polled
+    /// would wake twenty times.
+    const MOST: u64 = 6;
     let scene = Scene::bridge(2)?;
     scene.sniff("capture=bidirectional");
     let fall_asleep = || {
@@ -287,7 +292,8 @@ fn the_capture_of_an_idle_port_wakes_nothing() -> Result<()> {
         fall_asleep()?;
         let before = switches(&scene)?;
         thread::sleep(LOOK);
-        assert_eq!(switches(&scene)? - before, 0, "wake-ups within {LOOK:?} {when}");
+        let switches = switches(&scene)? - before;
+        assert!(switches <= MOST, "{switches} wake-ups within {LOOK:?} {when}");
         Ok::<_, anyhow::Error>(())
     };
     check("before the first packet")?;

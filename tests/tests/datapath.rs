@@ -25,7 +25,7 @@ fn attached(scene: &Scene, netdev: &str) -> Result<Vec<Attached>> {
 
 /// Everything that shows that a port is wired: the names of the programs on its netdev, and the pins.
 fn traces(scene: &Scene) -> Result<(usize, usize, usize)> {
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     Ok((attached(scene, "veth1")?.len(), attached(scene, "veth2")?.len(), scene.daemon.pins()?.len()))
 }
 

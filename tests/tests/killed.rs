@@ -20,6 +20,7 @@ struct Snapshot {
 }
 
 fn snapshot(scene: &Scene) -> Result<Snapshot> {
+    scene.daemon.wait_for_large_rings()?;
     let mut cubes = scene.get("cubes")?;
     for cube in
         cubes.as_object_mut().context("cubes by service")?.values_mut().filter_map(Value::as_array_mut).flatten()

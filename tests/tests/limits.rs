@@ -136,7 +136,7 @@ fn idle_connections_do_not_delay_others() -> Result<()> {
     let silent: Vec<_> = (0..CONNECTIONS * 2).map(|_| connect()).collect::<Result<_>>()?;
     let begin = Instant::now();
     daemon.ctl("version").ok();
-    ensure!(begin.elapsed() < Duration::from_secs(3), "after silent ones: {:?}", begin.elapsed());
+    ensure!(begin.elapsed() < Duration::from_secs(10), "after silent ones: {:?}", begin.elapsed());
     drop(silent);
 
     let mut answered = Vec::new();
@@ -149,7 +149,7 @@ fn idle_connections_do_not_delay_others() -> Result<()> {
     }
     let begin = Instant::now();
     daemon.ctl("version").ok();
-    ensure!(begin.elapsed() < Duration::from_secs(3), "after answered ones: {:?}", begin.elapsed());
+    ensure!(begin.elapsed() < Duration::from_secs(10), "after answered ones: {:?}", begin.elapsed());
     Ok(())
 }
 

@@ -31,8 +31,8 @@ fn a_scrape_has_the_values_that_show_prints() -> Result<()> {
     let frames = scene.flow(1, 2).frames(Protocol::Udp, 100, 10);
     Sender::open(scene.peer(1))?.send(&frames)?;
     eventually("ten packets", || Ok(scene.counter("captured")? >= 10))?;
-    // The file follows the counters.
-    scene.captured()?;
+    // The file follows the counters, and what is shown of it follows the file.
+    eventually("the file", || Ok(scene.files()?.first().is_some_and(|file| file.packets == 10)))?;
     let before = scene.daemon.snapshot()?;
     let metrics = scrape(&scene, "/polycube/v1/metrics")?;
     for (counter, metric) in [("seen", "seen_packets"), ("captured", "captured_packets"), ("bytes", "captured_bytes")] {

@@ -69,7 +69,11 @@ fn listener(scene: &Scene, cube: &str) -> Result<Value> {
 }
 
 fn wait_for_readers(scene: &Scene, cube: &str, readers: u64) -> Result<()> {
-    eventually("readers", || Ok(listener(scene, cube)?["readers"] == readers))
+    // A reader counts before its stream is open.
+    eventually("readers", || {
+        let streams = scene.get(&format!("{cube}/streams"))?.as_array().map_or(0, Vec::len);
+        Ok(listener(scene, cube)?["readers"] == readers && u64::try_from(streams)? == readers)
+    })
 }
 
 fn flow(scene: &Scene, number: usize) -> Flow {

@@ -102,8 +102,9 @@ with Client() as daemon:
     except KeyError:
         pass
     packets = daemon.capture("veth1")
+    next(iter(packets))
     threading.Timer(0.3, packets.close).start()
-    assert len(list(packets)) > 0
+    list(packets)  # It ends.
     packets = daemon.capture("veth1")
     next(iter(packets))
     packets.stop()

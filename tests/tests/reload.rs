@@ -65,7 +65,7 @@ fn no_packet_is_lost_and_each_is_captured_once_or_counted() -> Result<()> {
     {
         scene.daemon.ctl(line).ok();
     }
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let before = pins(&scene)?;
     let fdb = scene.get("br1/fdb/entry")?.as_array().map(Vec::len);
     let watched = Watched::start(&scene)?;
@@ -254,7 +254,7 @@ fn a_daemon_that_is_killed_while_it_reloads_has_one_code_or_the_other() -> Resul
         cubes.as_array_mut().context("cubes")?.iter_mut().for_each(|cube| cube["ports"] = Value::Null);
         Ok(cubes)
     };
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let (before, found) = (cubes(&scene)?, pins(&scene)?);
     let watched = Watched::start(&scene)?;
     let mut killed = 0;

@@ -208,6 +208,7 @@ fn write_row(scene: &Scene, cube: &str, text: &[u8]) -> Result<Vec<u8>> {
 fn a_cube_whose_row_cannot_be_read_is_shown_and_kept_with_its_pins() -> Result<()> {
     let mut scene = lab()?;
     let before = configuration(&scene)?;
+    scene.daemon.wait_for_large_rings()?;
     let pins = scene.daemon.pins()?;
     let watched = Watched::start(&scene)?;
     scene.daemon.terminate()?;

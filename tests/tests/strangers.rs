@@ -130,6 +130,10 @@ fn a_flood_that_goes_on_does_not_keep_others_out() -> Result<()> {
                 if count == STRANGERS {
                     full.send(())?;
                 }
+                // Time for a client to send what it has connected for.
+                if count % 32 == 0 {
+                    thread::sleep(Duration::from_millis(10));
+                }
             }
             anyhow::Ok(())
         };

@@ -84,13 +84,13 @@ fn a_slow_tick_holds_up_nobody_and_never_queues_up() -> Result<()> {
 #[test]
 fn a_slow_action_holds_its_own_cube_only() -> Result<()> {
     let scene = scene()?;
-    scene.daemon.ctl("slow set sleep=action milliseconds=4000").ok();
+    scene.daemon.ctl("slow set sleep=action milliseconds=6000").ok();
     thread::scope(|scope| -> Result<()> {
         let began = Instant::now();
         let acting = scope.spawn(|| timed(|| scene.daemon.ctl("slow provoke")));
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(1500));
         let waiting = scope.spawn(|| timed(|| scene.daemon.ctl("slow set size=5")));
-        while began.elapsed() < Duration::from_secs(3) {
+        while began.elapsed() < Duration::from_secs(4) {
             assert_quick(&scene, "other provoke");
             assert_quick(&scene, "packetcapture add s");
             assert_quick(&scene, "attach s veth1");
@@ -98,21 +98,21 @@ fn a_slow_action_holds_its_own_cube_only() -> Result<()> {
         }
         let (acted, took) = acting.join().ok().context("the action panicked")?;
         acted.ok();
-        ensure!(took >= Duration::from_secs(4), "the action took {took:?}");
+        ensure!(took >= Duration::from_secs(6), "the action took {took:?}");
         let (changed, took) = waiting.join().ok().context("the change panicked")?;
         changed.ok();
         ensure!(took >= Duration::from_secs(3), "the change of its cube took {took:?}");
         Ok(())
     })?;
     ensure!(scene.daemon.ctl("slow show size").ok().trim() == "5", "the change was made when the action had ended");
-    ensure!(logged(&scene, &["WARN", "slow", "action", "the plugin took 4"]) == 1, "{}", scene.daemon.log());
+    ensure!(logged(&scene, &["WARN", "slow", "action", "the plugin took "]) == 1, "{}", scene.daemon.log());
     Ok(())
 }
 
 #[test]
 fn a_call_that_does_not_return_makes_its_cube_stuck_and_nobody_else() -> Result<()> {
     let scene = scene()?;
-    scene.daemon.ctl("slow set sleep=tick milliseconds=25000").ok();
+    scene.daemon.ctl("slow set sleep=tick milliseconds=60000").ok();
     eventually("the cube counts as stuck", || {
         let failure = scene.get("slow")?["failure"].as_str().unwrap_or_default().to_owned();
         Ok(failure.contains("the cube is stuck: its plugin has not returned from `tick`"))

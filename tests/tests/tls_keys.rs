@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -43,15 +44,20 @@ for path in sys.argv[2:]:
     connection.close()
 "#;
 
+/// Keys have to come within a second of their packets, so one test runs at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A bridge between a client, peer 1, and a server of TLS, peer 2.
 struct Site {
     server: Child,
     scene: Scene,
     directory: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Site {
     fn build() -> Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let scene = Scene::bridge(2)?;
         scene.peer(1).add_address("10.7.0.1/24")?;
         scene.peer(2).add_address("10.7.0.2/24")?;
@@ -65,7 +71,7 @@ impl Site {
         let mut line = String::new();
         BufReader::new(server.stdout.take().context("its output")?).read_line(&mut line)?;
         ensure!(line == "ready\n", "the server does not start: {line}");
-        Ok(Self { server, scene, directory })
+        Ok(Self { server, scene, directory, _turn: turn })
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -26,7 +26,7 @@ fn a_pipe_gets_one_table_with_rates() -> Result<()> {
     let scene = scene()?;
     scene.daemon.ctl("simplebridge add br1").ok();
     scene.daemon.ctl("br1 ports add p peer=veth2").ok();
-    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 100, 1_000)?;
+    let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 100, u32::MAX)?;
     let shown = scene.daemon.ctl("top").ok();
     steady.stop()?;
     let line = shown.lines().find(|line| line.starts_with("a ")).context("the capture")?;

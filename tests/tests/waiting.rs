@@ -25,7 +25,7 @@ fn a_retry_that_is_refused_gives_back_what_it_had_taken_over() -> Result<()> {
     scene.daemon.ctl("packetcapture add sniffer capture=bidirectional").ok();
     scene.daemon.ctl(&format!("sniffer set dump={}/x", own.display())).ok();
     scene.daemon.ctl("attach sniffer br1:toveth1").ok();
-    scene.wait_for_large_rings()?;
+    scene.daemon.wait_for_large_rings()?;
     let before = pins(&scene, "sniffer")?;
     assert!(!before.is_empty());
     let watched = Watched::start(&scene)?;

@@ -30,11 +30,12 @@ pub struct Snapshot {
 }
 
 impl Daemon {
-    /// Reads all of it.
+    /// Reads all of it, when the captures' rings have all of their memory.
     ///
     /// # Errors
-    /// Fails when the daemon does not answer, or the kernel cannot be asked.
+    /// Fails when the daemon does not answer, the kernel cannot be asked, or a ring does not get its memory.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        self.wait_for_large_rings()?;
         let mut cubes: Value = self.http("GET", "/polycube/v1/cubes/", None)?.ok().json()?;
         let listed =
             cubes.as_object_mut().into_iter().flatten().filter_map(|(_, cubes)| cubes.as_array_mut()).flatten();
@@ -43,7 +44,12 @@ impl Daemon {
         let names = names.filter_map(|cube| cube["name"].as_str());
         let mut each = BTreeMap::new();
         for name in names {
-            let mut cube = self.http("GET", &format!("/polycube/v1/{name}/"), None)?.ok().json()?;
+            let answer = self.http("GET", &format!("/polycube/v1/{name}/"), None)?;
+            // One that is just being removed is in the list alone.
+            if answer.status == 404 {
+                continue;
+            }
+            let mut cube = answer.ok().json()?;
             if let Some(members) = cube.as_object_mut() {
                 members.retain(|key, _| !TRAFFIC.contains(&key.as_str()));
             }

@@ -101,10 +101,10 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
 #[test]
 fn scripts_for_the_original_client_still_work() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mock = daemon(300)?;
+    let mock = daemon(30)?;
     let port = mock.port.to_string();
     let output = run(&mut client(&directory, &["127.0.0.1", "dump", "--port", &port]), "1\ny\nstop\n")?;
-    check(&output, 0, "300 packets, 18000 bytes");
+    check(&output, 0, "30 packets, 1800 bytes");
     let text = String::from_utf8(output.stdout)?;
     for words in
         ["1: sniffer", "Please select the service number: ", "write \"stop\" to end the capture: ", "0 discarded"]
@@ -113,7 +113,7 @@ fn scripts_for_the_original_client_still_work() -> Result<()> {
     }
     let path = directory.path().join("dump.pcap");
     let file = pcap::read(&path)?;
-    assert_eq!((file.snaplen, file.records.len()), (96, 300));
+    assert_eq!((file.snaplen, file.records.len()), (96, 30));
     assert_eq!((file.records[7].bytes[0], file.records[7].orig_len), (7, 1500));
     assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
     assert_eq!(mock.connections(), 1, "the connection is not kept");
