@@ -42,11 +42,15 @@ static LEFT: Mutex<Vec<Attempt>> = Mutex::new(Vec::new());
 /// # Errors
 /// Any [`FilterError`] except those of the program.
 pub(crate) fn compile(terms: Terms, link: Link) -> Result<Vec<Raw>, FilterError> {
+    compile_within(PATIENCE, terms, link)
+}
+
+fn compile_within(patience: Duration, terms: Terms, link: Link) -> Result<Vec<Raw>, FilterError> {
     let attempt = match taken_up(&terms, link)? {
         Some(attempt) => attempt,
         None => Attempt::start(terms, link)?,
     };
-    match attempt.answer.recv_timeout(PATIENCE) {
+    match attempt.answer.recv_timeout(patience) {
         Ok(result) => Ok(result?),
         Err(RecvTimeoutError::Timeout) => {
             left().push(attempt);
@@ -87,8 +91,6 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     /// 250 ports take some seconds, and the daemon's other changes must not wait that long.
@@ -98,15 +100,13 @@ mod tests {
         let terms = Terms::Expression(ports.join(" or "));
         let mut rounds = 0;
         let result = loop {
-            let start = Instant::now();
-            let result = compile(terms.clone(), Link::default());
-            assert!(start.elapsed() < PATIENCE + PATIENCE / 2, "{:?}", start.elapsed());
+            let result = compile_within(PATIENCE / 20, terms.clone(), Link::default());
             rounds += 1;
-            if !matches!(result, Err(FilterError::Timeout)) || rounds == 30 {
+            if !matches!(result, Err(FilterError::Timeout)) || rounds == 600 {
                 break result;
             }
         };
-        assert!(result.is_ok(), "{result:?} after {rounds} rounds");
+        assert!(result.is_ok() && rounds > 1, "{result:?} after {rounds} rounds");
         assert!(left().iter().all(|attempt| attempt.terms != terms));
     }
 }

@@ -21,7 +21,7 @@ use rustix::process::Signal;
 
 use crate::http;
 use crate::lab::{Lab, Namespace};
-use crate::scene::eventually;
+use crate::patience::eventually;
 use directory::Directory;
 pub(crate) use directory::KEPT;
 

@@ -4,7 +4,7 @@
 //! sets all of them up, with the cubes that a test needs. [`hook`] lists what is attached, [`marks`] which cubes a
 //! frame passed, and [`sniffer`] what a capture reports. The kit's own [`capture`] records what crossed a wire, and a
 //! [`comparison`] checks the daemon's file, read by [`pcap`], against it. A [`disk`] is small, [`bpf`] runs
-//! programs on single packets, and [`object`] loads them.
+//! programs on single packets, [`object`] loads them, and [`patience`] waits.
 
 pub mod bpf;
 pub mod capture;
@@ -15,6 +15,7 @@ pub mod hook;
 pub mod http;
 pub mod marks;
 pub mod object;
+pub mod patience;
 pub mod pcap;
 pub mod scene;
 pub mod sniffer;

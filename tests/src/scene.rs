@@ -4,10 +4,8 @@ mod setup;
 mod watched;
 
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,13 +14,9 @@ use crate::lab::{Interface, Lab, Namespace, Wire};
 use crate::pcap::{self, CaptureFile};
 use crate::traffic::Flow;
 
+pub use crate::patience::{PATIENCE, eventually};
 pub use setup::Setup;
 pub use watched::Watched;
-
-/// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-const POLL: Duration = Duration::from_millis(5);
 
 /// Peers 1, 2, …, each with an `eth0` that is wired to `veth1`, `veth2`, … beside the daemon.
 #[derive(Debug)]
@@ -167,17 +161,4 @@ impl Scene {
         let captured = self.counter("captured")?;
         pcap::wait_for(&self.wait_for_dump()?, captured as usize, PATIENCE)
     }
-}
-
-/// Waits until a condition holds.
-///
-/// # Errors
-/// Fails when it does not within [`PATIENCE`], or cannot be checked.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition().with_context(|| format!("waiting for {what}"))? {
-        ensure!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}");
-        thread::sleep(POLL);
-    }
-    Ok(())
 }

@@ -126,8 +126,8 @@ mod tests {
         let check = |fails_at: usize| {
             let work = |item: &usize| {
                 if *item > fails_at {
-                    // As long as a program takes: the thread that failed may be stopped before it says so.
-                    thread::sleep(Duration::from_millis(1));
+                    // The thread that failed may be stopped before it says so.
+                    thread::sleep(Duration::from_millis(10));
                 }
                 if *item == fails_at { Err(*item) } else { Ok(*item) }
             };
@@ -139,8 +139,7 @@ mod tests {
         };
         assert_eq!(check(1000), items);
         let done = check(3);
-        let cpus = thread::available_parallelism().map_or(1, NonZero::get);
-        assert!(done.starts_with(&[0, 1, 2, 3]) && done.len() < 4 + 100 * cpus, "{done:?}");
+        assert!(done.starts_with(&[0, 1, 2, 3]) && done.len() < items.len(), "{done:?}");
         assert!(side_by_side(&[], |_: &()| Err::<(), ()>(())).is_empty());
     }
 }

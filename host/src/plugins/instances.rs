@@ -85,13 +85,16 @@ pub(crate) struct Instances {
     removed: Vec<Arc<Instance>>,
     /// How long a call may take.
     patience: Duration,
+    /// How long a change waits for the turn of a cube.
+    claim_patience: Duration,
 }
 
 impl Instances {
     pub(crate) fn new(surroundings: Surroundings) -> Self {
         let (caller, claimed, removed) = (Caller::default(), Vec::new(), Vec::new());
         let (all, fresh) = (OrdMap::new(), BTreeMap::new());
-        Self { all, surroundings, caller, claimed, fresh, removed, patience: PATIENCE }
+        let (patience, claim_patience) = (PATIENCE, CLAIM);
+        Self { all, surroundings, caller, claimed, fresh, removed, patience, claim_patience }
     }
 
     pub(crate) fn all(&self) -> &OrdMap<CubeName, Arc<Instance>> {
@@ -117,7 +120,7 @@ impl Instances {
         for (name, instance) in found.collect::<Vec<_>>() {
             // One that is wanted already has been waited for.
             let is_worth_waiting = busy.is_empty() && !instance.turn().is_wanted();
-            let patience = if is_worth_waiting { CLAIM } else { Duration::ZERO };
+            let patience = if is_worth_waiting { self.claim_patience } else { Duration::ZERO };
             match instance.turn().take(patience) {
                 Some(turn) => self.claimed.push(turn),
                 None => drop(busy.insert(name.clone())),

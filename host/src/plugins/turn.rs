@@ -128,9 +128,11 @@ mod tests {
         drop(holder);
         assert!(turn.take(Duration::from_millis(1)).is_none(), "its call has not returned");
         turn.want();
+        let before = Instant::now();
         drop(call);
         assert_eq!(freed.load(Ordering::SeqCst), 1);
-        assert!(turn.take_if_idle().is_none(), "it is kept for what wanted it");
+        let is_kept = turn.take_if_idle().is_none();
+        assert!(is_kept || before.elapsed() >= KEPT, "it is kept for what wanted it");
         std::thread::sleep(KEPT);
         assert!(turn.take_if_idle().is_some(), "what wanted it may have gone away");
         assert_eq!(freed.load(Ordering::SeqCst), 1, "nothing wanted it again");

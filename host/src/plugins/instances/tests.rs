@@ -150,6 +150,7 @@ fn cubes_are_claimed_together_or_not_at_all() {
 #[test]
 fn a_claim_waits_for_a_call_that_is_about_to_return() {
     let (mut instances, _) = instances();
+    instances.claim_patience = LONG;
     let _script = create(&mut instances, "brief", "", Ok(""));
     let call = instances.get(&name("brief")).unwrap().turn().take(Duration::ZERO).unwrap();
     let returning = std::thread::spawn(move || {
@@ -248,14 +249,19 @@ fn a_cube_that_is_created_too_late_is_not_there() {
     instances.patience = Duration::from_millis(20);
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
+    let (begin, begun) = mpsc::channel();
     let plugin = scripted("slow-birth", move |_, _, _| {
+        begin.send(()).unwrap();
         held.lock().unwrap().recv_timeout(LONG).unwrap();
         Ok(String::new())
     });
     let created = instances.create(&name("slow-birth"), &cube(), &plugin);
     assert_eq!(created, Err(Failure::Stuck { call: "create", seconds: 10 }));
+    // Otherwise it might take the script of the next one.
+    begun.recv_timeout(LONG).unwrap();
     release.send(()).unwrap();
     assert!(instances.all().is_empty());
+    instances.patience = LONG;
     let _script = create(&mut instances, "slow-birth", "", Ok(""));
     assert!(instances.get(&name("slow-birth")).is_some());
 }

@@ -123,33 +123,34 @@ mod tests {
         Ok((listener.accept().await?.0, theirs))
     }
 
-    fn progress<S: AsFd>(stream: S, may_pause: bool) -> Progress<S> {
+    fn progress<S: AsFd>(stream: S, patience: Duration, may_pause: bool) -> Progress<S> {
         let pause = Pause::default();
         pause.set(may_pause);
-        Progress::new(stream, PATIENCE, pause)
+        Progress::new(stream, patience, pause)
     }
 
-    /// Writes more than there is room for, while the peer reads `piece` bytes, if any, eight times in `PATIENCE`. `None`
+    /// Writes more than there is room for, while the peer reads `piece` bytes, if any, eight times in `patience`. `None`
     /// when it does not end.
     async fn write<S>(
         ours: S,
         mut theirs: impl AsyncRead + Unpin,
+        patience: Duration,
         may_pause: bool,
         piece: usize,
     ) -> Option<io::Result<()>>
     where
         S: AsyncRead + AsyncWrite + AsFd + Unpin,
     {
-        let (mut ours, much) = (progress(ours, may_pause), vec![0; MUCH]);
+        let (mut ours, much) = (progress(ours, patience, may_pause), vec![0; MUCH]);
         let mut taken = vec![0; piece];
         let reading = async {
             loop {
-                sleep(PATIENCE / 8).await;
+                sleep(patience / 8).await;
                 theirs.read_exact(&mut taken).await.expect("there is more");
             }
         };
         tokio::select! {
-            written = timeout(PATIENCE * 4, ours.write_all(&much)) => written.ok(),
+            written = timeout(patience * 4, ours.write_all(&much)) => written.ok(),
             () = reading => None,
         }
     }
@@ -162,7 +163,7 @@ mod tests {
     async fn a_peer_that_reads_nothing_is_dropped() {
         let (unix, peer) = UnixStream::pair().expect("a pair");
         let (tcp, tcp_peer) = tcp().await.expect("a connection");
-        let (unix, tcp) = tokio::join!(write(unix, peer, false, 0), write(tcp, tcp_peer, false, 0));
+        let (unix, tcp) = tokio::join!(write(unix, peer, PATIENCE, false, 0), write(tcp, tcp_peer, PATIENCE, false, 0));
         assert_eq!((ended(unix), ended(tcp)), (Some(io::ErrorKind::TimedOut), Some(io::ErrorKind::TimedOut)));
     }
 
@@ -172,9 +173,10 @@ mod tests {
         let (unix, slow) = UnixStream::pair().expect("a pair");
         let (tcp, tcp_slow) = tcp().await.expect("a connection");
         let (pausing, unix, tcp) = tokio::join!(
-            write(pausing, silent, true, 0),
-            write(unix, slow, false, 32 << 10),
-            write(tcp, tcp_slow, false, 64 << 10)
+            write(pausing, silent, PATIENCE, true, 0),
+            write(unix, slow, PATIENCE, false, 32 << 10),
+            // The kernel acknowledges up to 0.4 MB at a time, and makes room after 1.5 MB.
+            write(tcp, tcp_slow, PATIENCE * 2, false, 96 << 10)
         );
         assert_eq!(ended(pausing), None, "a reader that may pause");
         assert_eq!(ended(unix), None, "a slow reader");
@@ -184,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn with_nothing_to_write_it_waits() {
         let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-        let mut ours = progress(ours, false);
+        let mut ours = progress(ours, PATIENCE, false);
         for _ in 0..2 {
             ours.write_all(&[0; 64]).await.expect("there is room");
             sleep(PATIENCE * 2).await;

@@ -121,6 +121,15 @@ fn a_panic_of_the_handler_is_in_the_cubes_log_and_the_next_change_reads_again() 
     lab.host.cube.stages().commit();
     assert!(program.send(13));
     lab.host.wait_for_line("1 the plugin's thread `a-cube-with-a-l` panicked at plugin-api/src/maps/reader/tests.rs:");
+    // The line comes before the end of the thread, which the next change looks at.
+    let is_running = || {
+        let rings = lab.reader.0.rings();
+        let thread = rings.running.as_ref().and_then(|running| running.thread.as_ref());
+        thread.is_some_and(|thread| !thread.is_finished())
+    };
+    while is_running() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert!(program.send(1));
     lab.check_silent();
     lab.prepare(&map);
@@ -131,6 +140,8 @@ fn a_panic_of_the_handler_is_in_the_cubes_log_and_the_next_change_reads_again() 
 
 #[test]
 fn a_record_of_another_size_is_reported_once() {
+    // The panic of another test's thread may be in the log of every cube.
+    let _hook = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let (map, program) = ring();
     let host = Host::new("cube");
     let reader = RingReader::new(&host.cube, |_: u32| panic!("no record has 4 bytes"));

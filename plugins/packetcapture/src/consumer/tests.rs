@@ -58,6 +58,7 @@ fn rings_are_closed_with_their_last_packet_and_others_go_on() {
     assert!(old.packet(0, 1, b"abc"));
     assert!(new.packet(0, 2, b"abc"));
     consumer.close(0);
+    consumer.flush().recv().unwrap();
     fixture.check_file(&[1, 2]);
     assert!(old.packet(0, 3, b"nobody looks"));
     assert!(new.packet(1, 4, b"abc"));

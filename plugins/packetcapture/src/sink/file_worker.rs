@@ -56,6 +56,8 @@ enum TaskError {
 pub(crate) struct FileWorker {
     shared: Arc<Shared>,
     thread: Mutex<Option<WorkerThread>>,
+    /// How long its end waits for its tasks.
+    pub(crate) patience: Duration,
 }
 
 struct Shared {
@@ -73,7 +75,8 @@ struct WorkerThread {
 
 impl FileWorker {
     pub(crate) fn new(outcome: Arc<Outcome>, log: Log) -> Self {
-        Self { shared: Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) }), thread: Mutex::default() }
+        let shared = Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) });
+        Self { shared, thread: Mutex::default(), patience: PATIENCE }
     }
 
     pub(super) fn add(&self, task: FileTask) {
@@ -105,7 +108,7 @@ impl Drop for FileWorker {
         if let Some(WorkerThread { tasks, ended }) = thread {
             drop(tasks);
             // An error either way: the thread has ended, or takes too long.
-            let _ = ended.recv_timeout(PATIENCE);
+            let _ = ended.recv_timeout(self.patience);
         }
     }
 }
@@ -206,10 +209,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::fixture::stored;
+    use crate::fixture::{self, stored};
 
     fn worker(outcome: Arc<Outcome>) -> FileWorker {
-        FileWorker::new(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
+        fixture::worker(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -239,7 +242,7 @@ mod tests {
         let (outcome, lines) = (Arc::<Outcome>::default(), Arc::<Mutex<Vec<String>>>::default());
         let kept = Arc::clone(&lines);
         let log: Log = Box::new(move |_, line| kept.lock().unwrap().push(line.to_owned()));
-        let worker = FileWorker::new(Arc::clone(&outcome), log);
+        let worker = fixture::worker(Arc::clone(&outcome), log);
         worker.add(FileTask::Compress(file.clone()));
         drop(worker);
         let trouble = format!("cannot compress {}: {} is in the way", file.path().display(), part.display());

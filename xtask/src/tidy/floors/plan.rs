@@ -368,6 +368,7 @@ pub(super) const FLOORS: &[Floors] = &[
             "object",
             "bpf",
             "disk",
+            "patience",
         ],
     },
     Floors {

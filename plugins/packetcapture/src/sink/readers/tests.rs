@@ -127,8 +127,9 @@ fn a_stalled_reader_drops_packets_and_gets_the_count_and_another_gets_all() {
         kinds.push(u32::from_ne_bytes(*rest.first_chunk().unwrap()));
         rest = &rest[length as usize..];
     }
-    let first = kinds.iter().position(|kind| *kind == 5).unwrap();
-    assert_eq!(kinds[first + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
+    // Earlier ones may report what was dropped while the pipe had room.
+    let last = kinds[..kinds.len() - 1].iter().rposition(|kind| *kind == 5).unwrap();
+    assert_eq!(kinds[last + 1..].iter().filter(|kind| **kind == 6).count(), 1000);
     assert_eq!(kinds.last(), Some(&5), "the end of a stream has statistics too");
     assert_eq!(kinds.iter().filter(|kind| **kind == 6).count() as u64 + dropped, 51_000);
 }
