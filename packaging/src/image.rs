@@ -1,7 +1,7 @@
 //! An OCI image from an empty root, as a tar archive of its layout (image-spec 1.1, image-layout.md).
 //!
-//! It is a layer and three documents, so no container tool is needed to make it. The layer has the programs, glibc's
-//! loader, and the libraries that they and libpcap name.
+//! It is a layer and three documents, so no container tool is needed to make it. The layer has the daemon, its plugins and
+//! the command line, glibc's loader, and the libraries that they and libpcap name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::tree::Tree;
 use crate::{compress, contents};
+
+/// What Wireshark starts runs where Wireshark does.
+const LEFT_OUT: &str = "bin/polycube-extcap";
 
 /// User and group of the daemon in the image.
 const USER: u64 = 990;
@@ -87,7 +90,7 @@ fn root(programs: &Tree) -> Result<Tree> {
     let place = tempfile::tempdir()?;
     for (path, entry) in programs.iter() {
         let crate::tree::Content::File(bytes) = &entry.content else { continue };
-        if !bytes.starts_with(b"\x7fELF") {
+        if path == LEFT_OUT || !bytes.starts_with(b"\x7fELF") {
             continue;
         }
         tree.file(&format!("usr/{path}"), entry.mode, bytes.clone());
