@@ -259,8 +259,8 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// With a window of 32 MiB, which has most of the programs in it: they share code. Debian's dpkg, GNU tar and container
-/// runtimes take 128 MiB and more.
+/// Compresses with zstd, with a window of 32 MiB: programs share code, and most of them fit into it. dpkg, GNU tar and
+/// container runtimes accept windows of 128 MiB and more.
 fn compress(bytes: &[u8], level: i32) -> Result<Vec<u8>> {
     let mut compressor = zstd::bulk::Compressor::new(level).context("zstd")?;
     for parameter in [CParameter::WindowLog(25), CParameter::EnableLongDistanceMatching(true)] {

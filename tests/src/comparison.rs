@@ -122,9 +122,12 @@ impl<'a> Comparison<'a> {
         }
         self.apart.sort_unstable();
         match self.apart.get(self.apart.len() / 2) {
-            Some((apart, index)) if *apart > TOLERANCE => {
-                Err(differ(*index, Field::Time, format!("{apart:?} apart"), "half of the packets are nearer"))
-            }
+            Some((apart, index)) if *apart > TOLERANCE => Err(differ(
+                *index,
+                Field::Time,
+                format!("{apart:?} apart, the median"),
+                format!("at most {TOLERANCE:?} apart"),
+            )),
             _ => Ok(()),
         }
     }

@@ -33,7 +33,7 @@ fn marks(scene: &Scene, from: &Interface, to: usize) -> Result<Option<String>> {
     let frames = flow.frames(Protocol::Udp, FRAME, 3);
     let sender = Sender::open(from)?;
     sender.send(&frames)?;
-    // Where none comes, none is waited for; whether all have come shows in the recording.
+    // Fails where the frames are dropped; the recording shows how many came.
     let _ = recorder.wait_for(3, std::time::Duration::from_millis(500));
     let recording = recorder.stop()?;
     let ours: Vec<_> = recording.going(Direction::In).into_iter().filter(|seen| seen.bytes.len() == FRAME).collect();

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use polycube_tests::capture::{Direction, Recorder};
@@ -325,7 +325,10 @@ fn a_capture_stops_at_its_limit() -> Result<()> {
 #[test]
 fn an_idle_capture_ends_in_time() -> Result<()> {
     let scene = sniffing(&json!({ "stop-after": { "seconds": 1 } }))?;
-    eventually("the end", || Ok(scene.get("sniffer/capture")? == "off"))
+    let begin = Instant::now();
+    eventually("the end", || Ok(scene.get("sniffer/capture")? == "off"))?;
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    Ok(())
 }
 
 #[test]

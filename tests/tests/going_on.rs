@@ -29,7 +29,7 @@ fn count(counters: &Value, name: &str) -> Result<u64> {
 #[test]
 fn each_packet_is_recorded_once_or_counted_over_many_restarts() -> Result<()> {
     let mut scene = Scene::set_up().kept().peers(2).bridge().start()?;
-    // A ring that holds what comes in three seconds without a daemon.
+    // The largest ring: it has to hold what comes while there is no daemon.
     scene.daemon.ctl("packetcapture add sniffer format=pcap-nanos rotate.size=1 ring-size=64").ok();
     scene.daemon.ctl("attach sniffer br1:toveth1").ok();
     scene.daemon.ctl("sniffer set capture=ingress").ok();

@@ -217,6 +217,7 @@ fn image_has_a_sound_layout_and_is_used(packages: &Path) -> Result<()> {
         .arg(&root)
         .arg("-xf")
         .arg(place.path().join("layer.tar")))?;
+    assert!(!root.join("usr/bin/polycube-extcap").exists(), "Wireshark's program is in the image");
     // The loader and all libraries are in it.
     let binaries = place.path().join("bin");
     fs::create_dir(&binaries)?;
@@ -227,8 +228,9 @@ fn image_has_a_sound_layout_and_is_used(packages: &Path) -> Result<()> {
     quick_start(&binaries, "/usr/lib/polycube/plugins")
 }
 
-/// Starts the daemon as the manifest's container does: in a read-only root, as the image's user, with three capabilities
-/// at most. Its directory belongs to that user, as a volume does. `chroot` and the change of the user take three more.
+/// Starts the daemon as docs/packages.md runs the image: in a read-only root, as the image's user, with the daemon's three
+/// capabilities. Its directory belongs to that user, as a volume does. The bounding set has three more, which `chroot`
+/// needs for itself and to change the user.
 const CONTAINER: &str = r#"#!/bin/sh
 chown -R 990:990 .
 exec unshare --mount sh -euc '

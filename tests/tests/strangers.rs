@@ -130,8 +130,8 @@ fn a_flood_that_goes_on_does_not_keep_others_out() -> Result<()> {
                 if count == STRANGERS {
                     full.send(())?;
                 }
-                // Time for a client to send what it has connected for.
-                if count % 32 == 0 {
+                // After twice as many as may be pending, time for a client to send its request.
+                if count % 128 == 0 {
                     thread::sleep(Duration::from_millis(10));
                 }
             }

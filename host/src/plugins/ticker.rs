@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(ticks.load(Ordering::SeqCst), 0);
     }
 
-    /// If they were heard only with the ticks, ten reports would take as many rounds.
+    /// If reports were heard only with ticks, ten of them would take ten rounds.
     #[test]
     fn what_is_urgent_is_heard_between_the_rounds() {
         let (report, heard) = mpsc::channel();

@@ -9,7 +9,6 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use polycube_layout::ring::{
     BELL_SIZE, CONSUMER, Consumer, DATA, Producer, RECORD_HEADER, element_size, segment_size, segments, small_size,
@@ -310,7 +309,7 @@ impl Fixture {
             settings,
             outcome: Arc::clone(&self.outcome),
             keys: Arc::clone(&self.keys),
-            worker: Arc::new(worker(Arc::clone(&self.outcome), self.log())),
+            worker: Arc::new(FileWorker::new(Arc::clone(&self.outcome), self.log())),
             log: self.log(),
         })
     }
@@ -381,13 +380,6 @@ pub(crate) fn interface(name: &str) -> Interface {
 
 pub(crate) fn roots(directory: &Path) -> Roots {
     Roots::new(directory, &[])
-}
-
-/// A worker that has done all its tasks when it is dropped, however slow the disk is.
-pub(crate) fn worker(outcome: Arc<Outcome>, log: Log) -> FileWorker {
-    let mut worker = FileWorker::new(outcome, log);
-    worker.patience = Duration::from_secs(60);
-    worker
 }
 
 /// A file of ours in `directory`, with `bytes` in it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::lock::lock;
 
-/// A disk that is merely slow answers sooner. In tests of cubes, every disk answers.
+/// A disk that is merely slow answers sooner. Under test, a busy machine must not look like a disk that hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 1 });
 
 /// Waits for a thread that does one thing after the other.

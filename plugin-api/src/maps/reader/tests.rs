@@ -1,5 +1,5 @@
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::guard::{HOOK, install_hook};
@@ -127,7 +127,9 @@ fn a_panic_of_the_handler_is_in_the_cubes_log_and_the_next_change_reads_again() 
         let thread = rings.running.as_ref().and_then(|running| running.thread.as_ref());
         thread.is_some_and(|thread| !thread.is_finished())
     };
+    let end = Instant::now() + PATIENCE;
     while is_running() {
+        assert!(Instant::now() < end, "the thread goes on");
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(program.send(1));

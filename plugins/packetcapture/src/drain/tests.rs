@@ -92,7 +92,7 @@ fn nothing_is_lost_and_the_order_is_kept_over_many_laps() {
     lab.check_file(&expected);
 }
 
-/// A time in microseconds that does not come during a test, and is not as far (two seconds) as that of a clock that was
+/// A time in microseconds that a test does not reach. It is less than two seconds ahead: from there on, the clock counts as
 /// set back.
 fn soon() -> u64 {
     (sys::utc_now() / 1000 + 1_900_000).cast_unsigned()

@@ -24,8 +24,8 @@ use crate::store::{Attribute, Directory, OpenError, OwnFile, Removal, StoredFile
 
 /// zstd's own default.
 const LEVEL: i32 = 3;
-/// How long a cube that is deleted waits for its tasks; the rest are finished after it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a cube that is deleted waits for its tasks; the rest are finished after it. Under test, all are.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 2 });
 
 pub(crate) enum FileTask {
     /// Forces what was written so far to the disk.
@@ -56,8 +56,6 @@ enum TaskError {
 pub(crate) struct FileWorker {
     shared: Arc<Shared>,
     thread: Mutex<Option<WorkerThread>>,
-    /// How long its end waits for its tasks.
-    pub(crate) patience: Duration,
 }
 
 struct Shared {
@@ -75,8 +73,7 @@ struct WorkerThread {
 
 impl FileWorker {
     pub(crate) fn new(outcome: Arc<Outcome>, log: Log) -> Self {
-        let shared = Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) });
-        Self { shared, thread: Mutex::default(), patience: PATIENCE }
+        Self { shared: Arc::new(Shared { outcome, log, pending: AtomicUsize::new(0) }), thread: Mutex::default() }
     }
 
     pub(super) fn add(&self, task: FileTask) {
@@ -108,7 +105,7 @@ impl Drop for FileWorker {
         if let Some(WorkerThread { tasks, ended }) = thread {
             drop(tasks);
             // An error either way: the thread has ended, or takes too long.
-            let _ = ended.recv_timeout(self.patience);
+            let _ = ended.recv_timeout(PATIENCE);
         }
     }
 }
@@ -209,10 +206,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::fixture::{self, stored};
+    use crate::fixture::stored;
 
     fn worker(outcome: Arc<Outcome>) -> FileWorker {
-        fixture::worker(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
+        FileWorker::new(outcome, Box::new(|level, line| panic!("{level:?}: {line}")))
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -242,7 +239,7 @@ mod tests {
         let (outcome, lines) = (Arc::<Outcome>::default(), Arc::<Mutex<Vec<String>>>::default());
         let kept = Arc::clone(&lines);
         let log: Log = Box::new(move |_, line| kept.lock().unwrap().push(line.to_owned()));
-        let worker = fixture::worker(Arc::clone(&outcome), log);
+        let worker = FileWorker::new(Arc::clone(&outcome), log);
         worker.add(FileTask::Compress(file.clone()));
         drop(worker);
         let trouble = format!("cannot compress {}: {} is in the way", file.path().display(), part.display());
