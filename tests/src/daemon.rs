@@ -226,6 +226,19 @@ impl Daemon {
         Ok(self.running()?.try_wait()?.is_none())
     }
 
+    /// Runs `polycubectl` with a change, for a daemon that ends itself at one of its steps (`--fault`); false when it did.
+    ///
+    /// # Errors
+    /// As [`Daemon::is_running`].
+    pub fn outlives(&mut self, change: &str) -> Result<bool> {
+        if self.ctl(change).code != Some(0) {
+            return Ok(false);
+        }
+        // The last steps come after the answer.
+        thread::sleep(Duration::from_millis(500));
+        self.is_running()
+    }
+
     fn running(&mut self) -> Result<&mut Child> {
         self.child.as_mut().context("the daemon is not running")
     }

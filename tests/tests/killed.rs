@@ -118,8 +118,7 @@ fn check(change: &str, back: &[&str]) -> Result<()> {
         scene.daemon.terminate()?;
         scene.daemon.restart_with(&["--fault", &format!("change {step}")])?;
         scene.daemon.wait_until_it_answers()?;
-        let output = scene.daemon.ctl(change);
-        if output.code == Some(0) && scene.daemon.is_running()? {
+        if scene.daemon.outlives(change)? {
             break;
         }
         scene.daemon.wait_for_end()?;

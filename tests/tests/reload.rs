@@ -263,7 +263,7 @@ fn a_daemon_that_is_killed_while_it_reloads_has_one_code_or_the_other() -> Resul
         scene.daemon.terminate()?;
         scene.daemon.restart_with(&["--fault", &format!("change {step}")])?;
         scene.daemon.wait_until_it_answers()?;
-        if scene.daemon.ctl("services reload packetcapture").code == Some(0) && scene.daemon.is_running()? {
+        if scene.daemon.outlives("services reload packetcapture")? {
             break;
         }
         killed += 1;

@@ -168,8 +168,7 @@ fn a_daemon_that_is_killed_while_it_reloads_comes_back_with_one_version() -> Res
         scene.daemon.terminate()?;
         scene.daemon.restart_with(&["--fault", &format!("change {step}")])?;
         scene.daemon.wait_until_it_answers()?;
-        let reloaded = scene.daemon.ctl("services reload steps uri=other.o");
-        if reloaded.code == Some(0) && scene.daemon.is_running()? {
+        if scene.daemon.outlives("services reload steps uri=other.o")? {
             break;
         }
         scene.daemon.wait_for_end()?;

@@ -77,8 +77,8 @@ pub(crate) fn fetch(version: &str, cache: &Path) -> Result<Kernel> {
 }
 
 fn download(address: &str) -> Result<Vec<u8>> {
-    output(Command::new("curl").args(["--fail", "--silent", "--show-error", "--location", address]))
-        .with_context(|| format!("cannot fetch {address}"))
+    let options = ["--fail", "--silent", "--show-error", "--location", "--retry", "3"];
+    output(Command::new("curl").args(options).arg(address)).with_context(|| format!("cannot fetch {address}"))
 }
 
 fn unpacked(bytes: &[u8]) -> Result<String> {

@@ -250,5 +250,6 @@ fn check(format: (&'static str, u32), has_weak_order: bool) {
     assert_eq!((count("seen"), count("matched")), (sent, sent));
     let lost = count("dropped-ring-full") + count("dropped-disk");
     assert_eq!(count("captured") + lost, sent, "{counters}");
-    assert!(count("captured") > sent / 10, "{counters}");
+    // How many of them depends on what else the machine does.
+    assert!(count("captured") > 10_000, "{counters}");
 }
