@@ -179,7 +179,7 @@ fn a_pipe_gets_each_packet_as_it_arrives() -> Result<()> {
         stdout.read_exact(&mut record)?;
         assert_eq!(record[16..], frame);
         // It should arrive at once, but the machine may be busy.
-        assert!(sent.elapsed() < Duration::from_secs(10), "{:?}", sent.elapsed());
+        assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
     }
     interrupt(child)?;
     Ok(())

@@ -327,7 +327,7 @@ fn an_idle_capture_ends_in_time() -> Result<()> {
     let scene = sniffing(&json!({ "stop-after": { "seconds": 1 } }))?;
     let begin = Instant::now();
     eventually("the end", || Ok(scene.get("sniffer/capture")? == "off"))?;
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     Ok(())
 }
 

@@ -29,10 +29,11 @@ fn count(counters: &Value, name: &str) -> Result<u64> {
 #[test]
 fn each_packet_is_recorded_once_or_counted_over_many_restarts() -> Result<()> {
     let mut scene = Scene::set_up().kept().peers(2).bridge().start()?;
-    // The largest ring: it has to hold what comes while there is no daemon.
+    // A large ring, because packets keep coming while no daemon runs.
     scene.daemon.ctl("packetcapture add sniffer format=pcap-nanos rotate.size=1 ring-size=64").ok();
     scene.daemon.ctl("attach sniffer br1:toveth1").ok();
     scene.daemon.ctl("sniffer set capture=ingress").ok();
+    scene.daemon.wait_for_large_rings()?;
     let steady = Steady::start(scene.peer(1), scene.flow(1, 2), 500, u32::MAX)?;
     let (mut seen, mut captured) = (0, 0);
     for round in 0..ROUNDS {

@@ -15,8 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(10 + 10);
 
 /// Most admitted connections of a listener.
 const CONNECTIONS: usize = 256;
-/// Less than the 5 s after which the daemon closes a connection that sends nothing.
-const SOON: Duration = Duration::from_secs(4);
 
 fn site() -> Result<Scene> {
     Scene::set_up().commands(["packetcapture add sniffer"]).start()
@@ -138,7 +136,7 @@ fn idle_connections_do_not_delay_others() -> Result<()> {
     let silent: Vec<_> = (0..CONNECTIONS * 2).map(|_| connect()).collect::<Result<_>>()?;
     let begin = Instant::now();
     daemon.ctl("version").ok();
-    ensure!(begin.elapsed() < SOON, "after silent ones: {:?}", begin.elapsed());
+    ensure!(begin.elapsed() < Duration::from_secs(3), "after silent ones: {:?}", begin.elapsed());
     drop(silent);
 
     let mut answered = Vec::new();
@@ -151,7 +149,7 @@ fn idle_connections_do_not_delay_others() -> Result<()> {
     }
     let begin = Instant::now();
     daemon.ctl("version").ok();
-    ensure!(begin.elapsed() < SOON, "after answered ones: {:?}", begin.elapsed());
+    ensure!(begin.elapsed() < Duration::from_secs(3), "after answered ones: {:?}", begin.elapsed());
     Ok(())
 }
 

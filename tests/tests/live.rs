@@ -196,7 +196,7 @@ fn a_reader_that_vanishes_is_forgotten_even_without_traffic() -> Result<()> {
     eventually("its end", || Ok(scene.readers()?.iter().map(|reader| reader.id).eq([ids[0], ids[2]])))?;
     let took = begin.elapsed();
     eprintln!("forgotten after {took:?}");
-    assert!(took < Duration::from_secs(10), "forgotten after {took:?}");
+    assert!(took < Duration::from_secs(1), "forgotten after {took:?}");
     Ok(())
 }
 
@@ -283,7 +283,8 @@ fn a_reader_that_pauses_keeps_its_stream() -> Result<()> {
 #[test]
 fn the_end_of_the_cube_is_the_end_of_its_streams() -> Result<()> {
     let scene = Scene::bridge(2)?;
-    scene.sniff("capture=ingress");
+    // The end of a cube with files may wait for their index.
+    scene.sniff("capture=ingress store=none");
     let mut streams =
         FORMATS.iter().map(|(name, _)| scene.open(&format!("stream?format={name}"))).collect::<Result<Vec<_>>>()?;
     let _stalled = scene.open("stream")?;
@@ -296,7 +297,7 @@ fn the_end_of_the_cube_is_the_end_of_its_streams() -> Result<()> {
         stream.body.read_to_end(&mut bytes).context("a stream is cut off")?;
         assert!(pcap::parse(&bytes)?.numbers()?.into_iter().eq(0..10));
     }
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     Ok(())
 }
 

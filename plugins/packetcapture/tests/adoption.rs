@@ -251,5 +251,5 @@ fn check(format: (&'static str, u32), has_weak_order: bool) {
     let lost = count("dropped-ring-full") + count("dropped-disk");
     assert_eq!(count("captured") + lost, sent, "{counters}");
     // How many of them depends on what else the machine does.
-    assert!(count("captured") > 10_000, "{counters}");
+    assert!(count("captured") > 100_000, "{counters}");
 }
